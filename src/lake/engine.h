@@ -39,7 +39,10 @@ pid_t engine_pid(struct engine *engine); /* 0: not running */
 struct engine_column {
     const char *name;
     const char *type;   /* DuckDB type text: VARCHAR, UUID, TIMESTAMP WITH TIME ZONE, MAP(VARCHAR, VARCHAR), BIGINT, DECIMAL(18,4), … */
-    int field_id;       /* Iceberg field id */
+    int field_id;       /* Iceberg field id; 0: none */
+    /* Nested types only, else NULL: the ids of the parts, as the value of DuckDB's FIELD_IDS entry of this column, its own id included, for example
+     * {__duckdb_field_id: 8, key: 13, value: 14} or {__duckdb_field_id: 3, element: {__duckdb_field_id: 4, "sku": 5}}. */
+    const char *field_ids;
 };
 
 /* One table at one pinned version. `version` changes whenever anything below does, so the child keeps its view while it is the same. */
@@ -48,8 +51,9 @@ struct engine_table {
     uint64_t version;
     const struct engine_column *columns;
     size_t columns_n;
-    const char *const *files;      /* data files (Parquet), paths below the lake folder, in commit order */
+    const char *const *files;      /* data files (Parquet), absolute paths below the lake folder, in commit order */
     size_t files_n;
+    const char *unreadable;        /* not NULL: the table cannot be read now (delete files, newer format …); statements that name it fail with this sentence */
     bool has_log;                  /* bronze.<stream>: the unlanded tail is part of the table */
     uint16_t stream;
     log_position log_from;         /* unlanded_from at the pinned snapshot */
@@ -96,6 +100,13 @@ void engine_call_end(struct engine_call **call);         /* also cancels when no
 enum status engine_rows(struct engine *engine, const struct engine_view *view, const char *sql, struct buf *out, struct err *err);
 
 /* ---- making Parquet files ---- */
+
+/* Source of flushes: the table function cupel_log_range(spec VARCHAR) gives the bronze columns of a stream's records in log order. spec is JSON:
+ *   {"stream":3, "name":"orders", "from":<log_position>, "to":<log_position>,     frames in [from, to)
+ *    "start":[…], "end":[…],                                                      per partition: offsets in [start, end); missing ones: 0 and none
+ *    "from_ms":…, "to_ms":…}                                                      received_at in [from_ms, to_ms)
+ * Columns: _event_id UUID, _stream VARCHAR, _partition INTEGER, _offset BIGINT, _received_at TIMESTAMP WITH TIME ZONE, _source VARCHAR, _key VARCHAR,
+ * _headers MAP(VARCHAR, VARCHAR), _content_type VARCHAR, payload VARCHAR, _body BLOB, _valid_json BOOLEAN. */
 
 /* Statistics of one column of a written file, as Iceberg's data_file wants them. */
 struct engine_column_stats {
