@@ -48,7 +48,7 @@ struct json_scanner; /* one per thread; reuses its memory */
 struct json_scanner *json_scanner_new(size_t size_max);
 void json_scanner_free(struct json_scanner **scanner);
 
-/* Validates one whole JSON text (RFC 8259, UTF-8, depth up to JSON_DEPTH_MAX). `text.p` must have JSON_PADDING readable bytes behind it: keep the
+/* Validates one whole JSON text (RFC 8259, UTF-8, depth up to JSON_DEPTH_MAX, numbers of any size). `text.p` must have JSON_PADDING readable bytes behind it: keep the
  * body in a buffer with that much reserve. The document stays loaded in the scanner until the next call. E_INVALID with byte position otherwise. */
 enum status json_scan(struct json_scanner *scanner, struct str text, struct err *err);
 /* Kind of the loaded document: '{', '[', '"', '0' (number), 't', 'f', 'n'. */
@@ -60,6 +60,12 @@ bool json_scan_path(struct json_scanner *scanner, struct str path, struct str *o
 /* Cuts a text whose outer value is an array into the raw slices of its elements (blanks around them trimmed). Works on structure only (strings, escapes,
  * nesting): each element must still be validated. E_INVALID names the position; E_LIMIT when there are more than `max`. *out is malloc'ed. */
 enum status json_split_array(struct str text, size_t max, struct str **out, size_t *n, struct err *err);
+
+/* The raw slice of the value at a path of a valid JSON text (strings with their quotes). Member names with escapes do not match. false: missing. */
+bool json_raw_at(struct str text, struct str path, struct str *out);
+/* RFC 8259 by the letter, without a tree: depth up to depth_max, numbers of any size, UTF-8. E_INVALID names the byte. Slower than json_scan; used for what
+ * simdjson refuses (integers over 64 bits) and to name the place of an error. */
+enum status json_validate(struct str text, size_t depth_max, struct err *err);
 
 /* The decimal number at a path, exactly as written (no double in between): "12.30" stays "12.30"; strings holding a number count too. For json_decimal.
  * Does its own scan of the text (no padding needed). */

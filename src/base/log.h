@@ -37,7 +37,7 @@ void log_configure(struct log_options options);
 /* Also hands each record, as one JSON line with newline, to `write` (a file sink with rotation, set by main). May be called from any thread. */
 void log_set_sink(void (*write)(void *context, struct str line), void *context);
 
-void log_record(enum log_level level, const char *room, const char *message, const struct log_field *first, ...) __attribute__((sentinel));
+void log_record(enum log_level level, const char *room, const char *message, ...) __attribute__((sentinel));
 bool log_enabled(enum log_level level);
 enum log_level log_level_parse(struct str name, bool *ok); /* debug, info, warn, error */
 

@@ -105,7 +105,7 @@ struct host_process {
     pid_t pid;
 };
 /* Starts argv[0] (a path) with the file descriptors in `keep` (n of them, given the same numbers as in the parent) left open, all others closed but
- * 0..2; the child gets SIGKILL when the parent dies. */
+ * 0..2. When called on the main thread the child gets SIGKILL as the parent dies; otherwise it must notice the end of its control socket by itself. */
 enum status host_spawn(char *const argv[], const int *keep, size_t keep_n, struct host_process *out, struct err *err);
 /* false while it runs. *exit_status as of waitpid. */
 bool host_process_ended(struct host_process *process, int *exit_status);
