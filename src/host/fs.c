@@ -19,7 +19,7 @@ static enum status real_open(void *self, const char *path, int flags, int *file,
     if (flags & FS_TRUNCATE) mode |= O_TRUNC;
     int fd;
     do
-        fd = open(path, mode | O_CLOEXEC, 0644);
+        fd = open(path, mode | O_CLOEXEC, flags & FS_PRIVATE ? 0600 : 0644);
     while (fd < 0 && errno == EINTR);
     if (fd < 0 && errno == EEXIST) return err_set(err, E_CONFLICT, "%s exists already", path);
     if (fd < 0) return err_set_errno(err, errno, "opening %s", path);

@@ -20,6 +20,7 @@ enum { /* flags of fs->open */
     FS_CREATE = 4,
     FS_EXCLUSIVE = 8, /* with FS_CREATE: E_CONFLICT when it exists */
     FS_TRUNCATE = 16,
+    FS_PRIVATE = 32,  /* with FS_CREATE: mode 0600 from the first moment */
 };
 
 struct fs_stat {
