@@ -74,8 +74,9 @@ void http_answer_take(struct http_request *r, int code, const char *content_type
 void http_add_header(struct http_request *r, const char *name, const char *value);             /* before the answer */
 /* RFC 9457. Retry-After is added for E_BUSY, E_NO_SPACE, E_UNAVAILABLE. `extra`: further JSON members ("\"errors\":[…]"), or empty. */
 void http_answer_problem(struct http_request *r, const struct err *err, struct str extra);
-/* Streams a body: `next` is called on a worker thread until *got is 0 or it fails (then the connection is broken off, so that the client sees it). `end` is
- * called exactly once, also when the client goes away. */
+/* Streams a body: `next` is called on a worker thread until *got is 0 or it fails. When the very first call fails, its error is answered as problem+json; a
+ * later failure breaks the connection off, so that the client sees it. `end` is called exactly once, also when the client goes away; a call-back of
+ * http_on_disconnect stays in force until then. */
 void http_answer_stream(struct http_request *r, int code, const char *content_type, enum status (*next)(void *context, void *bytes, size_t n, size_t *got, struct err *err),
     void (*end)(void *context), void *context);
 /* Runs f(context) on a worker thread; E_BUSY when all are taken and the line is long. */
@@ -83,5 +84,8 @@ enum status http_offload(struct http_server *server, void (*f)(void *context), v
 struct http_server *http_server_of(struct http_request *r);
 /* Calls f once when the client of a suspended request has gone away (cancel). NULL removes it. */
 void http_on_disconnect(struct http_request *r, void (*f)(void *context), void *context);
+/* Calls f once, after_ms from now, unless the request was answered before. NULL removes it. Both call-backs run on the watcher's thread: they may answer or
+ * http_offload, must not block, and whoever answers or removes them waits until they have returned. When the server stops both are called at once. */
+void http_on_deadline(struct http_request *r, int64_t after_ms, void (*f)(void *context), void *context);
 
 #endif

@@ -1,0 +1,194 @@
+/* Inside of the HTTP server: what its files share.
+ *
+ * Life of a request: taken from the pool when its head is complete (begin) -> body chunks (accept_chunk) -> decoded -> handler -> answer published ->
+ * given to libmicrohttpd on the connection's own thread -> completed, back to the pool. `state` decides who wakes whom:
+ *
+ *     RUNNING --handler returned without an answer--> SUSPENDED --answer from any thread--> ANSWERED (resumes the connection)
+ *     RUNNING --answer while the handler runs-------> ANSWERED  (nobody sleeps)
+ *
+ * Locks: pool_lock (free requests), watch_lock (connections, watched requests), jobs_lock. None is held while another is taken, none across a call-back. */
+#ifndef CUPEL_HTTP_PRIV_H
+#define CUPEL_HTTP_PRIV_H
+
+#include <microhttpd.h>
+#include <stdatomic.h>
+
+#include "base/metrics.h"
+#include "host/net.h"
+#include "host/thread.h"
+#include "http/http.h"
+
+#define ROUTE_PARTS_MAX 8
+#define ROUTE_CODES_MAX 24
+#define BODY_SLACK 64              /* readable bytes behind every body: JSON_PADDING */
+#define BODY_KEEP_BYTES (64u << 10) /* a pooled request keeps its body buffer up to this size */
+#define POOL_MAX 1024
+#define DISCARD_BYTES_MAX (64u << 20) /* of a refused body, read and dropped so that the client sees the answer */
+#define OFFLOAD_BODY_BYTES (1u << 20) /* larger bodies are decoded and handled on a worker, not on the polling thread */
+#define JOBS_WAITING_MAX 1024
+
+struct route_part {
+    struct str text;               /* literal, or the name in {name} */
+    bool is_name, is_rest;
+};
+
+struct route_code {
+    _Atomic int code;
+    struct series *series;
+};
+
+struct route {
+    struct http_route spec;
+    struct route_part parts[ROUTE_PARTS_MAX];
+    size_t parts_n, literals;
+    struct series *seconds;
+    struct route_code codes[ROUTE_CODES_MAX];
+};
+
+struct job {
+    void (*run)(void *context);
+    void *context;
+    struct job *next;
+    bool owned;                    /* freed after it ran */
+};
+
+enum conn_phase { CONN_HEAD, CONN_BODY, CONN_HANDLING };
+
+struct http_conn {
+    struct http_conn *next, *prev; /* server->conns, under watch_lock */
+    int fd;
+    _Atomic int phase;
+    _Atomic uint32_t turn;         /* requests begun on this connection */
+    _Atomic int64_t since_ms;      /* of the phase */
+    _Atomic uint64_t body_bytes;   /* of the body that is coming in */
+    /* the watcher's own */
+    uint32_t seen_turn;
+    uint64_t base_bytes;
+    int64_t head_since_ms;
+};
+
+struct answer_header {
+    struct answer_header *next;
+    const char *name, *value;
+};
+
+struct stream_answer;
+
+enum request_state { REQUEST_RUNNING, REQUEST_SUSPENDED, REQUEST_ANSWERED };
+
+struct http_request {
+    struct http_server *server;
+    struct MHD_Connection *mhd;
+    struct http_conn *conn;
+    struct route *route;
+    struct http_request *next_free;
+    _Atomic int state;
+    struct arena *arena;
+    int64_t started_us;
+    const char *method;
+    struct str url;                /* as received, without query */
+    struct str parts[ROUTE_PARTS_MAX]; /* values of the route's {names}, decoded */
+    struct str path;               /* decoded; made on demand */
+    void *user;
+    /* body */
+    char *body;
+    size_t body_n, body_cap, counted; /* counted: what this request holds of server->bodies_bytes */
+    struct str decoded;            /* after decompression; p NULL: the body as received */
+    char *decoded_memory;
+    struct err refused;            /* status not OK: the body is dropped and this is answered at its end */
+    uint64_t dropped;
+    bool handled;                  /* the handler was started */
+    /* answer */
+    int code;
+    const char *content_type;
+    struct str answer;
+    char *answer_memory;           /* malloc'ed: given to libmicrohttpd, which frees it */
+    struct answer_header *headers;
+    struct stream_answer *stream;
+    bool close_after, queued;
+    struct job job;
+    /* watch, under watch_lock */
+    bool watched;
+    struct http_request *watch_next, *watch_prev;
+    void (*on_gone)(void *context);
+    void *gone_context;
+    void (*on_deadline)(void *context);
+    void *deadline_context;
+    int64_t deadline_ms;
+};
+
+struct http_server {
+    struct http_server_options options;
+    struct host host;
+    struct route *routes;
+    size_t routes_n;
+    struct route unmatched;        /* metrics of requests without a route */
+    struct MHD_Daemon *daemon;
+    int listen_fd;
+    char address[HOST_ADDRESS_MAX];
+    char *tls_cert, *tls_key;
+    _Atomic bool stopping;
+    _Atomic int64_t begun, handling; /* requests whose head came / whose handler was started, and that are not completed */
+    _Atomic uint64_t bodies_bytes;
+    /* pool */
+    mutex pool_lock;
+    struct http_request *free_requests;
+    size_t free_n;
+    /* watch */
+    mutex watch_lock;
+    condition watch_wake, watch_called;
+    struct http_conn *conns;
+    struct http_request *watched;
+    struct http_request *calling;  /* its call-back runs now, on the thread `caller` */
+    pthread_t caller;
+    struct thread watcher;
+    bool watch_end;
+    /* workers */
+    mutex jobs_lock;
+    condition jobs_wake;
+    struct job *jobs, **jobs_tail;
+    size_t jobs_n, workers_idle;
+    bool jobs_end;
+    struct thread *workers;
+    uint32_t workers_n;
+    /* metrics */
+    struct series *m_connections, *m_body_bytes, *m_bodies, *m_slow, *m_gone;
+};
+
+/* route.c */
+enum status route_compile(struct route *route, const struct http_route *spec, struct err *err);
+/* Finds the route for method and path (path as received: parts are cut before they are decoded, so %2f never makes a new part). E_NOT_FOUND, E_INVALID (bad
+ * percent-encoding, NUL), E_UNSUPPORTED with *allow filled: other methods exist for this path. */
+enum status route_find(struct http_server *server, struct str method, struct str path, struct arena *arena, struct route **out, struct str parts[ROUTE_PARTS_MAX],
+    struct buf *allow, struct err *err);
+bool percent_decode(struct str s, struct arena *arena, struct str *out); /* false: bad escape or a NUL */
+void route_count(struct route *route, int code, double seconds);
+void route_metrics_init(struct route *route, const char *pattern);
+
+/* request.c */
+enum MHD_Result request_access(void *server, struct MHD_Connection *mhd, const char *url, const char *method, const char *version, const char *upload,
+    size_t *upload_n, void **con_cls);
+void request_completed(void *server, struct MHD_Connection *mhd, void **con_cls, enum MHD_RequestTerminationCode code);
+void request_pool_free(struct http_server *server);
+
+/* answer.c */
+void answer_publish(struct http_request *r); /* hands the prepared answer over; r may be gone when it returns */
+enum MHD_Result answer_queue(struct http_request *r);
+
+/* stream_answer.c */
+struct MHD_Response *stream_answer_response(struct stream_answer *s);
+
+/* worker.c */
+void workers_start(struct http_server *server);
+void workers_stop(struct http_server *server);
+void worker_push(struct http_server *server, struct job *job); /* never refuses: for work that a request already waits for */
+
+/* watch.c */
+void watch_start(struct http_server *server);
+void watch_stop(struct http_server *server);
+void watch_connection(void *server, struct MHD_Connection *mhd, void **socket_context, enum MHD_ConnectionNotificationCode code);
+void watch_forget(struct http_request *r); /* after it returns no call-back of r runs or will run (unless called from that call-back) */
+void watch_gone(struct http_request *r);   /* libmicrohttpd noticed the hang-up before the watcher did */
+void watch_call_all(struct http_server *server, bool gone_too); /* the server stops: every on_deadline, later every on_gone */
+
+#endif

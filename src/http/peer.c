@@ -1,0 +1,33 @@
+/* Who is at the other end: this machine or another, directly or through a proxy. */
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "http/http_priv.h"
+
+bool http_peer_is_loopback(struct http_request *r) {
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(r->mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    if (!info || !info->client_addr) return false;
+    const struct sockaddr *a = info->client_addr;
+    if (a->sa_family == AF_UNIX) return true;
+    if (a->sa_family == AF_INET) return (ntohl(((const struct sockaddr_in *)a)->sin_addr.s_addr) >> 24) == 127;
+    if (a->sa_family != AF_INET6) return false;
+    const struct in6_addr *six = &((const struct sockaddr_in6 *)a)->sin6_addr;
+    return IN6_IS_ADDR_LOOPBACK(six) || (IN6_IS_ADDR_V4MAPPED(six) && six->s6_addr[12] == 127);
+}
+
+static void look_for_proxy(void *context, struct str name, struct str value) {
+    bool *found = context;
+    static const char *const names[] = {"Forwarded", "Via", "X-Real-IP", "CF-Connecting-IP", "True-Client-IP", "X-Client-IP"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (str_ieq(name, str_of(names[i]))) *found = true;
+    if (name.n > 12 && str_ieq(str_head(name, 12), STR("X-Forwarded-"))) *found = true;
+}
+
+bool http_is_proxied(struct http_request *r) {
+    must(r->mhd);
+    bool found = false;
+    http_headers_each(r, look_for_proxy, &found);
+    return found;
+}
