@@ -1,0 +1,141 @@
+/* Where the feeds go: files renamed into landing folders, events over HTTP, or all of it into a folder. */
+#include "base/assert.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "sim.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
+
+struct out {
+    struct out_options options;
+    CURL *curl;
+    struct curl_slist *json_headers, *ndjson_headers;
+    struct buf answer;
+};
+
+static enum status make_dirs(const char *path, struct err *err) {
+    AUTO_FREE char *copy = mem_strdup(path);
+    for (char *p = copy + 1;; p++) {
+        if (*p != '/' && *p != 0) continue;
+        char kept = *p;
+        *p = 0;
+        if (mkdir(copy, 0777) != 0 && errno != EEXIST) return err_set_errno(err, errno, "making folder %s", copy);
+        if (!kept) return OK;
+        *p = kept;
+    }
+}
+
+enum status out_open(const struct out_options *options, struct out **out, struct err *err) {
+    must(options && options->dir && options->truth);
+    struct out *o = mem_zalloc(sizeof *o);
+    o->options = *options;
+    if (options->url) {
+        curl_global_init(CURL_GLOBAL_DEFAULT);
+        o->curl = curl_easy_init();
+        must(o->curl);
+        AUTO_FREE char *authorization = mem_printf("Authorization: Bearer %s", options->token ? options->token : "");
+        const char *types[2] = {"Content-Type: application/json", "Content-Type: application/x-ndjson"};
+        for (int i = 0; i < 2; i++) {
+            struct curl_slist *list = curl_slist_append(NULL, types[i]);
+            list = curl_slist_append(list, "Expect:");
+            if (options->token) list = curl_slist_append(list, authorization);
+            *(i ? &o->ndjson_headers : &o->json_headers) = list;
+        }
+    }
+    enum status st = make_dirs(options->dir, err);
+    if (st != OK) {
+        out_close(&o);
+        return st;
+    }
+    *out = o;
+    return OK;
+}
+
+void out_close(struct out **out) {
+    struct out *o = *out;
+    if (!o) return;
+    curl_slist_free_all(o->json_headers);
+    curl_slist_free_all(o->ndjson_headers);
+    if (o->curl) curl_easy_cleanup(o->curl);
+    buf_free(&o->answer);
+    free(o);
+    *out = NULL;
+}
+
+static enum status write_file(const char *path, const char *mode, struct str content, struct err *err) {
+    FILE *file = fopen(path, mode);
+    if (!file) return err_set_errno(err, errno, "opening %s", path);
+    bool written = fwrite(content.p, 1, content.n, file) == content.n;
+    int error = errno;
+    if (fclose(file) != 0 && written) return err_set_errno(err, errno, "writing %s", path);
+    return written ? OK : err_set_errno(err, error, "writing %s", path);
+}
+
+enum status out_file(struct out *out, const char *feed, const char *name, struct str content, struct err *err) {
+    AUTO_FREE char *folder = mem_printf("%s/landing/%s", out->options.dir, feed);
+    AUTO_FREE char *beside = mem_printf("%s/landing/.%s.part", out->options.dir, name);
+    AUTO_FREE char *path = mem_printf("%s/%s", folder, name);
+    enum status st = make_dirs(folder, err);
+    if (st == OK) st = write_file(beside, "wb", content, err);
+    if (st == OK && rename(beside, path) != 0) st = err_set_errno(err, errno, "renaming %s", beside);
+    return st;
+}
+
+static size_t take_answer(char *bytes, size_t size, size_t n, void *context) {
+    struct out *o = context;
+    buf_put(&o->answer, bytes, size * n);
+    return o->answer.failed ? 0 : size * n;
+}
+
+/* One try. *code 0: no answer at all. */
+static void request_once(struct out *o, const char *url, struct str body, bool single, long *code) {
+    buf_clear(&o->answer);
+    o->answer.limit = 1 << 20;
+    curl_easy_setopt(o->curl, CURLOPT_URL, url);
+    curl_easy_setopt(o->curl, CURLOPT_HTTPHEADER, single ? o->json_headers : o->ndjson_headers);
+    curl_easy_setopt(o->curl, CURLOPT_POSTFIELDS, body.p);
+    curl_easy_setopt(o->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.n);
+    curl_easy_setopt(o->curl, CURLOPT_WRITEFUNCTION, take_answer);
+    curl_easy_setopt(o->curl, CURLOPT_WRITEDATA, o);
+    curl_easy_setopt(o->curl, CURLOPT_TIMEOUT, 60L);
+    curl_easy_setopt(o->curl, CURLOPT_NOPROXY, "*");
+    *code = 0;
+    if (curl_easy_perform(o->curl) == CURLE_OK) curl_easy_getinfo(o->curl, CURLINFO_RESPONSE_CODE, code);
+}
+
+static uint64_t number_in(struct str json, const char *name) {
+    struct str raw;
+    uint64_t value = 0;
+    return json_raw_at(json, str_of(name), &raw) && str_to_u64(raw, &value) ? value : 0;
+}
+
+enum status out_events(struct out *out, const char *stream, struct str body, bool single, uint64_t *accepted, uint64_t *duplicates, struct err *err) {
+    if (!out->curl) {
+        AUTO_FREE char *path = mem_printf("%s/%s.ndjson", out->options.dir, stream);
+        enum status st = write_file(path, "ab", body, err);
+        return st != OK || !single ? st : write_file(path, "ab", STR("\n"), err);
+    }
+    AUTO_FREE char *url = mem_printf("%s/v1/streams/%s", out->options.url, stream);
+    long code = 0;
+    for (int waited_ms = 0; waited_ms <= out->options.retry_s * 1000; waited_ms += 200) {
+        request_once(out, url, body, single, &code);
+        if (code != 0 && code != 503) break;
+        out->options.truth->retried++;
+        nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
+    }
+    out->options.truth->requests++;
+    struct str answer = buf_view(&out->answer);
+    if (code == 0 || code == 503) return err_set(err, E_UNAVAILABLE, "%s: no answer for %d s", url, out->options.retry_s);
+    if (code >= 400) {
+        out->options.truth->refused++;
+        return err_set(err, code < 500 ? E_INVALID : E_INTERNAL, "%s: %ld " STR_FMT, url, code, STR_ARG(str_head(answer, 300)));
+    }
+    *accepted = number_in(answer, "accepted");
+    *duplicates = number_in(answer, "duplicates");
+    return OK;
+}
