@@ -65,8 +65,8 @@ static enum status make_project(struct demo *d, struct err *err) {
 }
 
 static enum status start_server(struct demo *d, struct err *err) {
-    char *argv[] = {host_self_path(d->cli->arena), "-C", d->dir, "serve", "--quiet", "--listen", "127.0.0.1:0", NULL};
-    enum status status = host_spawn(argv, NULL, 0, &d->server, err);
+    const char *argv[] = {host_self_path(d->cli->arena), "-C", d->dir, "serve", "--quiet", "--listen", "127.0.0.1:0", NULL};
+    enum status status = host_spawn((char *const *)argv, NULL, 0, &d->server, err);
     if (status != OK) return status;
     d->serving = true;
     d->cli->dir = d->dir; /* from here on we are a client of it */
@@ -110,11 +110,11 @@ static enum status send_the_day(struct demo *d, struct err *err) {
     char *sim = NULL;
     enum status status = find_sim(d, &sim, err);
     if (status != OK) return status;
-    char *argv[] = {sim, "--dir", d->dir, "--url", arena_printf(arena, "http://%s", reach_address(d->reach)), "--token-file",
+    const char *argv[] = {sim, "--dir", d->dir, "--url", arena_printf(arena, "http://%s", reach_address(d->reach)), "--token-file",
         arena_printf(arena, "%s/data/cli.token", d->dir), "--days", arena_printf(arena, "%lld", (long long)d->days), "--seed",
         arena_printf(arena, "%lld", (long long)d->seed), "--summary", d->summary_path, NULL};
     struct host_process process;
-    status = host_spawn(argv, NULL, 0, &process, err);
+    status = host_spawn((char *const *)argv, NULL, 0, &process, err);
     if (status != OK) return status;
     int exit_status;
     host_process_wait(&process, -1, &exit_status);
