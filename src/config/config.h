@@ -20,8 +20,8 @@
 #include "host/host.h"
 
 #define CONFIG_FILE "cupel.yaml"
-#define CONFIG_FILE_BYTES_MAX (4u << 20) /* of cupel.yaml, and of one secret file 64 KiB */
-#define CONFIG_NAME_MAX 63               /* of streams and sources: [a-z][a-z0-9_]{0,62} */
+#define CONFIG_FILE_BYTES_MAX (1u << 20) /* of cupel.yaml; one secret file: 64 KiB */
+#define CONFIG_NAME_MAX 63 /* of streams and sources: [a-z][a-z0-9_]{0,62} */
 
 struct yaml_node; /* yaml.h */
 
@@ -38,7 +38,7 @@ enum config_scheme { SCHEME_SHOPIFY, SCHEME_STANDARD_WEBHOOKS, SCHEME_HMAC_SHA25
 enum config_signature_encoding { SIGNATURE_HEX, SIGNATURE_BASE64 };
 enum config_format { FORMAT_AUTO, FORMAT_CSV, FORMAT_TSV, FORMAT_JSON, FORMAT_NDJSON, FORMAT_PARQUET };
 enum config_tristate { TRI_AUTO, TRI_YES, TRI_NO };
-enum config_log_level { LEVEL_DEBUG, LEVEL_INFO, LEVEL_WARN, LEVEL_ERROR };   /* numbers equal enum log_level */
+enum config_log_level { LEVEL_DEBUG, LEVEL_INFO, LEVEL_WARN, LEVEL_ERROR }; /* numbers equal enum log_level */
 enum config_log_format { LOG_FORMAT_HUMAN, LOG_FORMAT_JSON };
 
 struct config_auth {
@@ -47,7 +47,7 @@ struct config_auth {
 
 struct config_tls {
     enum config_tls_mode mode;
-    const char *cert, *key;       /* PEM files; both or none */
+    const char *cert, *key; /* PEM files; both or none */
 };
 
 struct config_flush {
@@ -57,9 +57,9 @@ struct config_flush {
 
 struct config_lake {
     enum config_store store;
-    const char *path;             /* local: the folder */
+    const char *path; /* local: the folder */
     const char *bucket, *prefix, *endpoint, *region, *access_key, *secret_key; /* s3 */
-    struct config_flush flush;    /* of streams that give none */
+    struct config_flush flush; /* of streams that give none */
     int64_t snapshot_retention_ms;
     uint64_t target_file_bytes;
 };
@@ -78,18 +78,18 @@ struct config_limits {
 
 struct config_sql {
     uint64_t memory_bytes, query_memory_bytes; /* query_memory_bytes 0: memory_bytes */
-    uint64_t threads;             /* 0: one per core */
+    uint64_t threads; /* 0: one per core */
     uint64_t queries, query_seconds, wait_seconds;
 };
 
 struct config_logging {
     enum config_log_level level;
     enum config_log_format format;
-    uint64_t file_bytes, files;   /* data/logs: size of one file and how many are kept */
+    uint64_t file_bytes, files; /* data/logs: size of one file and how many are kept */
 };
 
-struct config_protect {           /* one path with its policy */
-    const char *path;             /* JSON path in the payload; a column of landing tables */
+struct config_protect { /* one path with its policy */
+    const char *path; /* JSON path in the payload; a column of landing tables */
     enum config_policy policy;
     int line;
 };
@@ -97,81 +97,84 @@ struct config_protect {           /* one path with its policy */
 struct config_protection {
     const struct config_protect *paths;
     size_t paths_n;
-    const char *subject;          /* JSON path of whom it is about; NULL */
+    const char *subject; /* JSON path of whom it is about; NULL */
 };
 
 struct config_dedupe_key {
     enum config_dedupe kind;
-    const char *name;             /* the JSON path, or the header's name in lower case; else NULL */
+    const char *name; /* the JSON path, or the header's name in lower case; else NULL */
 };
 
 struct config_stream {
     const char *name;
-    int line;                     /* where it stands in cupel.yaml; 0: made by default */
+    int line; /* where it stands in cupel.yaml; 0: made by default */
     uint64_t partitions;
-    const char *key;              /* JSON path, NULL: no key but Cupel-Key */
+    const char *key; /* JSON path, NULL: no key but Cupel-Key */
     struct config_dedupe_key dedupe;
-    int64_t dedupe_window_ms;     /* given or default; meaningful when dedupe.kind is not DEDUPE_NONE */
+    int64_t dedupe_window_ms; /* given or default; meaningful when dedupe.kind is not DEDUPE_NONE */
     enum config_accept accept;
     struct config_protection protect;
-    int64_t retention_ms;         /* of bronze; 0: for ever */
-    struct config_flush flush;    /* effective: the lake's when not given */
+    int64_t retention_ms; /* of bronze; 0: for ever */
+    struct config_flush flush; /* effective: the lake's when not given */
     const char *description;
+    const struct yaml_node *node; /* private: its settings; NULL: made by default */
 };
 
 struct config_source {
     const char *name;
     int line;
     enum config_source_type type;
-    const char *stream;           /* target stream; NULL for landing sources with `table` */
+    const char *stream; /* target stream; NULL for landing sources with `table` */
     const char *description;
 
     /* webhook */
     enum config_scheme scheme;
-    const char *const *secrets;   /* `secret` and `secrets` together, newest first as written */
+    const char *const *secrets; /* `secret` and `secrets` together, newest first as written */
     size_t secrets_n;
-    const char *header;           /* of the signature (hmac-sha256); default X-Signature */
+    const char *header; /* of the signature (hmac-sha256); default X-Signature */
     enum config_signature_encoding encoding;
-    const char *prefix;           /* before the signature, as in "sha256="; default "" */
+    const char *prefix; /* before the signature, as in "sha256="; default "" */
     const char *timestamp_header; /* the signed text is then "<timestamp>.<body>"; NULL: the body alone */
-    int64_t tolerance_ms;         /* of timestamps */
+    int64_t tolerance_ms; /* of timestamps */
     const char *token_header, *token_query; /* scheme token: where it stands */
-    const char *user, *password;  /* scheme basic */
+    const char *user, *password; /* scheme basic */
     enum config_accept accept;
     const char *const *keep_headers; /* lower case; kept with the event besides the standard ones */
     size_t keep_headers_n;
-    uint64_t answer;              /* HTTP code of success */
+    uint64_t answer; /* HTTP code of success */
 
     /* landing */
-    const char *path;             /* folder */
-    const char *table;            /* "bronze.pos", or NULL when `stream` is given */
+    const char *path; /* folder */
+    const char *table; /* "bronze.pos", or NULL when `stream` is given */
     enum config_format format;
     const char *delimiter, *quote, *escape; /* NULL: detected; "" (quote, escape): none; else one character */
     enum config_tristate has_header;
-    const char *file_encoding;    /* NULL: detected */
-    const char *const *nulls;     /* texts that are NULL besides the empty unquoted cell */
+    const char *file_encoding; /* NULL: detected */
+    const char *const *nulls; /* texts that are NULL besides the empty unquoted cell */
     size_t nulls_n;
     uint64_t record_bytes_max, columns_max;
-    int64_t quiet_ms;             /* unchanged for so long = complete */
+    int64_t quiet_ms; /* unchanged for so long = complete */
     struct config_protection protect;
 
     /* poll: parsed and checked; run from a later version on */
     const char *url;
     int64_t every_ms;
+
+    const struct yaml_node *node; /* private: where it stands */
 };
 
 /* A main key that is known and belongs to a later version: kept as it stands. */
 struct config_later {
-    const char *key;              /* "handlers" */
+    const char *key; /* "handlers" */
     const struct yaml_node *node; /* expanded like everything else */
     size_t entries;
     int line;
 };
 
 struct config {
-    const char *dir;              /* project folder as given */
-    const char *file;             /* "<dir>/cupel.yaml" */
-    const char *data_dir;         /* "<dir>/data" */
+    const char *dir; /* project folder as given */
+    const char *file; /* "<dir>/cupel.yaml" */
+    const char *data_dir; /* "<dir>/data" */
     const char *project, *timezone, *listen;
     struct config_auth auth;
     struct config_tls tls;
@@ -186,22 +189,22 @@ struct config {
     size_t sources_n;
     const struct config_later *later;
     size_t later_n;
-    struct arena *arena;          /* private: all memory of this value */
+    struct arena *arena; /* private: all memory of this value */
 };
 
 /* ---- problems ---- */
 
 struct config_problem {
-    int line, column;             /* from 1; 0: the file as a whole */
-    bool warning;                 /* true: said by `check`, does not stop anything */
-    char *text;                   /* one sentence without the place */
+    int line, column; /* from 1; 0: the file as a whole */
+    bool warning; /* true: said by `check`, does not stop anything */
+    char *text; /* one sentence without the place */
 };
 
-struct config_problems {          /* zero-initialised by the caller; freed with config_problems_free */
-    struct config_problem *list;  /* sorted by line and column after loading */
+struct config_problems { /* zero-initialised by the caller; freed with config_problems_free */
+    struct config_problem *list; /* sorted by line and column after loading */
     size_t n, cap;
-    size_t errors;                /* how many are not warnings */
-    bool cut;                     /* more than CONFIG_PROBLEMS_MAX were found */
+    size_t errors; /* how many are not warnings */
+    bool cut; /* more than CONFIG_PROBLEMS_MAX were found */
 };
 
 #define CONFIG_PROBLEMS_MAX 200
@@ -217,7 +220,7 @@ void config_problem_add(struct config_problems *problems, bool warning, int line
 /* Where `${…}` comes from. NULL functions: nothing is defined. */
 struct config_environment {
     void *context;
-    const char *(*variable)(void *context, const char *name);                                                    /* NULL: not set */
+    const char *(*variable)(void *context, const char *name); /* NULL: not set */
     enum status (*file)(void *context, struct arena *arena, const char *path, struct str *out, struct err *err); /* content of a secret file */
 };
 
@@ -225,8 +228,8 @@ struct config_environment {
  * *problems, and err->text has the first one as a line. Warnings are in *problems also when OK. */
 enum status config_load(const struct host *host, const char *dir, struct config **out, struct config_problems *problems, struct err *err);
 /* The same from memory: for tests, fuzzing and editors. */
-enum status config_parse(struct str text, const char *dir, const struct config_environment *environment, struct config **out, struct config_problems *problems,
-    struct err *err);
+enum status config_parse(
+    struct str text, const char *dir, const struct config_environment *environment, struct config **out, struct config_problems *problems, struct err *err);
 /* A project without any file: all defaults, no streams, no sources. Never fails. */
 struct config *config_defaults(const char *dir);
 void config_free(struct config **config);
@@ -247,17 +250,17 @@ void config_source_json(const struct config_source *source, struct buf *out);
 void config_json(const struct config *config, struct buf *out);
 /* For SIGHUP: dotted names of the options that differ and need a restart, one per line; empty when the new one can be taken over as it is. */
 void config_needs_restart(const struct config *old_config, const struct config *new_config, struct buf *out);
-void config_write_options_md(struct buf *out);  /* docs/options.md */
+void config_write_options_md(struct buf *out); /* docs/options.md */
 void config_write_json_schema(struct buf *out); /* docs/cupel.schema.json, draft 2020-12 */
 
 /* Values as people write them, for messages: "retail" … */
-const char *config_scheme_name(enum config_scheme scheme);       /* "shopify" */
+const char *config_scheme_name(enum config_scheme scheme); /* "shopify" */
 const char *config_source_type_name(enum config_source_type type);
 
 /* ---- scaffold: the files of `cupel init DIR` ---- */
 
 struct config_scaffold_file {
-    const char *path;             /* below DIR; ends in '/': a folder */
+    const char *path; /* below DIR; ends in '/': a folder */
     const char *text;
 };
 /* template: "retail" or "empty". Static memory. E_INVALID names the templates. `project` goes where the text has "@PROJECT@". */
