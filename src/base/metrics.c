@@ -1,6 +1,7 @@
 #include "base/metrics.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -77,21 +78,21 @@ struct series *metric_series(struct metric *metric, ...) {
     return found;
 }
 
-void series_add(struct series *s, int64_t n) { __atomic_fetch_add(&s->value, n, __ATOMIC_RELAXED); }
-void series_set(struct series *s, int64_t value) { __atomic_store_n(&s->value, value, __ATOMIC_RELAXED); }
-int64_t series_value(const struct series *s) { return __atomic_load_n(&s->value, __ATOMIC_RELAXED); }
+void series_add(struct series *s, int64_t n) { atomic_fetch_add_explicit(&s->value, n, memory_order_relaxed); }
+void series_set(struct series *s, int64_t value) { atomic_store_explicit(&s->value, value, memory_order_relaxed); }
+int64_t series_value(const struct series *s) { return atomic_load_explicit(&s->value, memory_order_relaxed); }
 
 void series_observe(struct series *s, double seconds) {
     int i = 0;
     while (i < BUCKETS - 1 && seconds > bounds[i]) i++;
-    __atomic_fetch_add(&s->buckets[i], 1, __ATOMIC_RELAXED);
-    __atomic_fetch_add(&s->sum_ns, (int64_t)(seconds * 1e9), __ATOMIC_RELAXED);
-    __atomic_fetch_add(&s->value, 1, __ATOMIC_RELAXED);
+    atomic_fetch_add_explicit(&s->buckets[i], 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&s->sum_ns, (int64_t)(seconds * 1e9), memory_order_relaxed);
+    atomic_fetch_add_explicit(&s->value, 1, memory_order_relaxed);
 }
 
 double series_quantile(const struct series *s, double q) {
     int64_t counts[BUCKETS], total = 0;
-    for (int i = 0; i < BUCKETS; i++) total += counts[i] = __atomic_load_n(&s->buckets[i], __ATOMIC_RELAXED);
+    for (int i = 0; i < BUCKETS; i++) total += counts[i] = atomic_load_explicit(&s->buckets[i], memory_order_relaxed);
     if (!total) return 0;
     double want = q * (double)total, seen = 0;
     for (int i = 0; i < BUCKETS; i++) {
@@ -135,14 +136,14 @@ static void write_histogram(struct buf *out, const struct metric *metric, const 
     for (int i = 0; i < BUCKETS; i++) {
         char le[32] = "+Inf";
         if (i < BUCKETS - 1) snprintf(le, sizeof le, "%g", bounds[i]);
-        total += __atomic_load_n(&s->buckets[i], __ATOMIC_RELAXED);
+        total += atomic_load_explicit(&s->buckets[i], memory_order_relaxed);
         buf_printf(out, "%s_bucket", metric->name);
         write_labels(out, metric, s, le);
         buf_printf(out, " %lld\n", (long long)total);
     }
     buf_printf(out, "%s_sum", metric->name);
     write_labels(out, metric, s, NULL);
-    buf_printf(out, " %.9g\n%s_count", (double)__atomic_load_n(&s->sum_ns, __ATOMIC_RELAXED) / 1e9, metric->name);
+    buf_printf(out, " %.9g\n%s_count", (double)atomic_load_explicit(&s->sum_ns, memory_order_relaxed) / 1e9, metric->name);
     write_labels(out, metric, s, NULL);
     buf_printf(out, " %lld\n", (long long)total);
 }
