@@ -60,6 +60,14 @@ void http_answer(struct http_request *r, int code, const char *content_type, str
     answer_publish(r);
 }
 
+void http_answer_arena(struct http_request *r, int code, const char *content_type, struct str body) {
+    must(content_type && body.p);
+    r->answer = body;
+    r->code = code;
+    r->content_type = content_type;
+    answer_publish(r);
+}
+
 void http_answer_take(struct http_request *r, int code, const char *content_type, struct buf *body) {
     must(!body->failed);
     r->answer.n = body->n;

@@ -70,6 +70,8 @@ void *http_user(struct http_request *r);
 
 /* ---- answers: exactly one per request ---- */
 void http_answer(struct http_request *r, int code, const char *content_type, struct str body); /* body is copied */
+/* The same without copies: content_type is a literal and body lives as long as the request (its arena). */
+void http_answer_arena(struct http_request *r, int code, const char *content_type, struct str body);
 void http_answer_take(struct http_request *r, int code, const char *content_type, struct buf *body); /* takes the buffer's memory */
 void http_add_header(struct http_request *r, const char *name, const char *value);             /* before the answer */
 /* RFC 9457. Retry-After is added for E_BUSY, E_NO_SPACE, E_UNAVAILABLE. `extra`: further JSON members ("\"errors\":[…]"), or empty. */
