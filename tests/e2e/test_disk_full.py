@@ -1,0 +1,176 @@
+"""Disk full while running: 503 with Retry-After, reads go on; space back: it goes on by itself."""
+
+import os
+import subprocess
+import threading
+import time
+
+import lib
+import pytest
+
+YAML = """
+project: full
+listen: 127.0.0.1:0
+lake: {{flush: {{bytes: 1MB, seconds: 2}}}}
+log: {{segment_bytes: 4MiB, reserve_bytes: {reserve}, retention: 1s}}
+streams:
+  web: {{partitions: 2, key: session_id}}
+"""
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 96 MB of its own: tmpfs, which needs root."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", folder], capture_output=True).returncode != 0:
+        pytest.skip("mounting a tmpfs needs root")
+    yield folder
+    for _ in range(50):
+        if subprocess.run(["umount", folder], capture_output=True).returncode == 0:
+            return
+        time.sleep(0.1)
+    subprocess.run(["umount", "-l", folder], capture_output=True)
+
+
+def batch(n):
+    return [{"session_id": f"s{i}", "n": n, "pad": "x" * 1500} for i in range(100)]
+
+
+def fill_until_refused(project, acknowledged, limit=3000):
+    for n in range(limit):
+        answer = project.post_ndjson("web", batch(n))
+        if answer.status_code != 202:
+            return answer
+        acknowledged.update(answer.json()["ids"])
+    raise AssertionError("the disk never became full")
+
+
+def check_refusal(answer):
+    assert answer.status_code == 503, f"{answer.status_code} {answer.text}"
+    assert int(answer.headers["Retry-After"]) > 0
+    assert answer.headers["Content-Type"].startswith("application/problem+json")
+    assert "space" in answer.json()["detail"].lower() or "space" in answer.json()["title"].lower(), answer.text
+
+
+def goes_on(project, acknowledged):
+    def accepted():
+        answer = project.post_ndjson("web", batch(0))
+        if answer.status_code == 202:
+            acknowledged.update(answer.json()["ids"])
+        return answer.status_code == 202
+
+    lib.wait_until(accepted, 30, "events are taken again", 0.3)
+
+
+def stored_ids(project):
+    return {row["id"] for row in project.sql("SELECT _event_id::VARCHAR AS id FROM bronze.web")}
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("reserve", ["16MiB", "1MiB"])
+def test_small_disk_fills_up_and_is_freed(small_disk, make_project, reserve):
+    """With a reserve the log stops early; with almost none the file system itself says ENOSPC, to the log, the ledger and the lake."""
+    filler = small_disk / "filler"
+    project = lib.Project(small_disk / "project", YAML.format(reserve=reserve))
+    acknowledged = set()
+    try:
+        project.start()
+        goes_on(project, acknowledged)
+        with open(filler, "wb") as file:
+            file.write(b"\0" * (40 << 20))
+        check_refusal(fill_until_refused(project, acknowledged))
+        if reserve == "1MiB":  # take the very last of it
+            try:
+                with open(small_disk / "last", "wb") as file:
+                    while True:
+                        file.write(b"\0" * 65536)
+                        file.flush()
+            except OSError:
+                pass
+            check_refusal(project.post_ndjson("web", batch(0)))
+        assert project.get("/health/live").status_code == 200
+        some = next(iter(acknowledged))
+        assert project.event(some).status_code == 200
+        assert project.value(f"SELECT count(*) AS n FROM bronze.web WHERE _event_id = '{some}'") == 1
+        filler.unlink()
+        (small_disk / "last").unlink(missing_ok=True)
+        goes_on(project, acknowledged)
+        assert acknowledged <= stored_ids(project)
+        assert project.alive()
+        project.kill9()
+        project.start()
+        stored = stored_ids(project)
+        assert acknowledged <= stored
+        assert project.value("SELECT count(*) AS n FROM bronze.web") == len(stored)
+        assert project.cli("conservation").returncode == 0
+    except BaseException:
+        print(project.log_tail())
+        raise
+    finally:
+        project.cleanup()
+
+
+@pytest.mark.timeout(120)
+def test_reserve_of_the_real_disk(make_project):
+    """Without root: a reserve just below what is free; a file of half a gigabyte takes it away and gives it back."""
+    project = make_project(start=False, yaml="")
+    stat = os.statvfs(project.dir)
+    free = stat.f_bavail * stat.f_frsize
+    if free < 2 << 30:
+        pytest.skip("less than 2 GB free")
+    project.write_yaml(YAML.format(reserve=f"{free - (256 << 20)}"))
+    project.start()
+    acknowledged = set()
+    goes_on(project, acknowledged)
+    filler = project.dir / "filler"
+    with open(filler, "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, 512 << 20)
+    refused = lib.wait_until(lambda: (a := project.post_ndjson("web", batch(1))).status_code != 202 and a, 20, "refused", 0.2)
+    check_refusal(refused)
+    assert project.value("SELECT count(*) AS n FROM bronze.web") >= len(acknowledged)
+    filler.unlink()
+    goes_on(project, acknowledged)
+    assert acknowledged <= stored_ids(project)
+
+
+@pytest.mark.timeout(180)
+def test_intake_does_not_notice_a_dying_engine(make_project):
+    """The engine is killed in the middle of queries and flushes: every append is acknowledged, none takes long."""
+    project = make_project(YAML.format(reserve="16MiB"))
+    stop, slow, statuses = threading.Event(), [], []
+
+    def appends():
+        import requests
+
+        session, url, headers = requests.Session(), project.url, {"Authorization": f"Bearer {project.token}"}
+        n = 0
+        while not stop.is_set():
+            began = time.monotonic()
+            answer = session.post(f"{url}/v1/streams/web", json={"session_id": f"s{n % 9}", "n": n}, headers=headers, timeout=30)
+            slow.append(time.monotonic() - began)
+            statuses.append(answer.status_code)
+            n += 1
+
+    def queries():
+        while not stop.is_set():
+            project_answer = project.request("POST", "/v1/sql", json={"query": "SELECT sum(hash(a.range) ^ hash(b.range)) AS n FROM range(100000) a, range(20000) b", "format": "ndjson"}, timeout=60)
+            assert project_answer is not None
+
+    threads = [threading.Thread(target=appends), threading.Thread(target=queries)]
+    for thread in threads:
+        thread.start()
+    try:
+        kills = 0
+        for _ in range(8):
+            time.sleep(0.7)
+            kills += project.kill_engine()
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(60)
+    assert kills >= 3
+    assert set(statuses) == {202} and len(statuses) > 100
+    slow.sort()
+    assert slow[int(len(slow) * 0.99)] < 0.25 * lib.PATIENCE, f"p99 {slow[int(len(slow) * 0.99)]:.3f} s, longest {slow[-1]:.3f} s"
+    assert project.value("SELECT count(*) AS n FROM bronze.web") == len(statuses)
