@@ -9,7 +9,7 @@
 
 /* ---- records ---- */
 
-static struct str copy_in(struct intake *in, struct str s) { return arena_str(http_arena(in->request), s); }
+static struct str copy_in(struct intake *in, struct str s) { return arena_str(in->arena, s); }
 
 static enum status put_key(struct intake *in, struct json_scanner *scanner, struct stream_record *record, struct err *err) {
     const struct stream_rules *stream = in->stream;
@@ -36,7 +36,7 @@ static enum status put_key(struct intake *in, struct json_scanner *scanner, stru
 /* Each record of a request with a header for all is told apart by its number. */
 static struct str numbered(struct intake *in, struct str value, uint32_t index) {
     if (!index) return value;
-    return str_of(arena_printf(http_arena(in->request), "%.*s\n%u", STR_ARG(value), index));
+    return str_of(arena_printf(in->arena, "%.*s\n%u", STR_ARG(value), index));
 }
 
 static void put_dedupe(struct intake *in, struct json_scanner *scanner, uint32_t index, struct stream_record *record) {
@@ -95,29 +95,35 @@ static enum status make_record(struct intake *in, struct json_scanner *scanner, 
     return put_protected(in, record, err);
 }
 
+/* All records of a request, or none: `place` says which one failed (record 0: none did). */
+static enum status check_records(struct intake *in, struct str body, const struct record_list *cut, struct record_place *place, struct err *err) {
+    struct stream_record *records = arena_alloc(in->arena, (cut->n + 1) * sizeof *records);
+    struct scanner_slot *slot = scanner_take(in->ingest);
+    enum status st = OK;
+    for (uint32_t i = 0; i < cut->n && st == OK; i++) {
+        *place = (struct record_place){i + 1, cut->list[i].line, (uint64_t)(cut->list[i].text.p - body.p)};
+        st = make_record(in, slot->scanner, cut->list[i].text, i, &records[i], err);
+    }
+    scanner_give(in->ingest, slot);
+    if (st != OK) return st;
+    place->record = 0;
+    in->append.stream = in->stream->number;
+    in->append.records = records;
+    in->append.n = cut->n;
+    in->append.ids = arena_alloc(in->arena, (cut->n + 1) * sizeof *in->append.ids);
+    return OK;
+}
+
 static enum status make_records(struct intake *in, enum body_kind kind, struct str body, struct record_place *place, struct err *err) {
-    struct arena *arena = http_arena(in->request);
     struct record_list cut = {0};
+    struct arena *arena = in->arena;
     enum status st = OK;
     if (in->whole_body && body.n)
         st = records_cut(BODY_RAW, body, &in->ingest->limits, arena, &cut, err);
     else
         st = records_cut(kind, body, &in->ingest->limits, arena, &cut, err);
     if (st == E_INVALID && kind == BODY_JSON && in->accept == ACCEPT_ANY && body.n) st = records_cut(BODY_RAW, body, &in->ingest->limits, arena, &cut, err);
-    if (st != OK) return st;
-    struct stream_record *records = arena_alloc(arena, (cut.n + 1) * sizeof *records);
-    struct scanner_slot *slot = scanner_take(in->ingest);
-    for (uint32_t i = 0; i < cut.n && st == OK; i++) {
-        *place = (struct record_place){i + 1, cut.list[i].line, (uint64_t)(cut.list[i].text.p - body.p)};
-        st = make_record(in, slot->scanner, cut.list[i].text, i, &records[i], err);
-    }
-    scanner_give(in->ingest, slot);
-    if (st != OK) return st;
-    place->record = 0;
-    in->append.records = records;
-    in->append.n = cut.n;
-    in->append.ids = arena_alloc(arena, (cut.n + 1) * sizeof *in->append.ids);
-    return OK;
+    return st == OK ? check_records(in, body, &cut, place, err) : st;
 }
 
 /* ---- answer ---- */
@@ -169,10 +175,16 @@ static void answer_accepted(struct intake *in, const struct event_id *ids, uint3
     http_answer_arena(in->request, in->code ? in->code : 202, "application/json", (struct str){text, (size_t)(p - text)});
 }
 
+static void count(const struct intake *in, const struct stream_result *result) {
+    series_add(in->stream->m_records, result->accepted);
+    series_add(in->stream->m_bytes, (int64_t)in->bytes);
+    if (result->duplicates) series_add(in->stream->m_duplicates, result->duplicates);
+    if (in->undeduped) series_add(in->stream->m_undeduped, in->undeduped);
+}
+
 /* On the committer's thread. */
 static void committed(void *context, const struct stream_result *result) {
     struct intake *in = context;
-    const struct stream_rules *stream = in->stream;
     if (result->status != OK) {
         struct err err = result->err;
         err.status = result->status;
@@ -182,10 +194,7 @@ static void committed(void *context, const struct stream_result *result) {
     if (result->replayed) {
         http_add_header(in->request, "Idempotency-Replayed", "true");
     } else {
-        series_add(stream->m_records, result->accepted);
-        series_add(stream->m_bytes, (int64_t)in->bytes);
-        if (result->duplicates) series_add(stream->m_duplicates, result->duplicates);
-        if (in->undeduped) series_add(stream->m_undeduped, in->undeduped);
+        count(in, result);
     }
     answer_accepted(in, result->ids, in->append.n, result->accepted, result->duplicates);
 }
@@ -240,7 +249,6 @@ void intake_run(struct intake *in) {
         answer_accepted(in, NULL, 0, 0, 0);
         return;
     }
-    in->append.stream = in->stream->number;
     in->append.done = committed;
     in->append.context = in;
     if (stream_submit(in->ingest->options.log, &in->append, &err) != OK) answer_refused(in, &place, &err);
@@ -258,6 +266,7 @@ void post_stream(void *context, struct http_request *r) {
     }
     struct intake *in = arena_new_one(http_arena(r), struct intake);
     in->ingest = ingest;
+    in->arena = http_arena(r);
     in->stream = stream;
     in->request = r;
     in->source = SOURCE_OF_API;
@@ -265,4 +274,52 @@ void post_stream(void *context, struct http_request *r) {
     in->key = http_header(r, "Cupel-Key");
     in->headers = headers_keep(r, NULL);
     intake_run(in);
+}
+
+/* ---- without HTTP ---- */
+
+/* The scanner reads beyond the end of a text, so each payload gets a copy with room behind it. */
+static void copy_payloads(struct intake *in, const struct ingest_append *from, struct record_list *out) {
+    size_t bytes = JSON_PADDING;
+    for (size_t i = 0; i < from->n; i++) bytes += from->payloads[i].n;
+    char *p = arena_zalloc(in->arena, bytes);
+    out->list = arena_alloc(in->arena, (from->n + 1) * sizeof *out->list);
+    out->n = (uint32_t)from->n;
+    for (size_t i = 0; i < from->n; i++) {
+        struct str payload = from->payloads[i];
+        if (payload.n) memcpy(p, payload.p, payload.n);
+        out->list[i] = (struct cut_record){.text = {p, payload.n}};
+        p += payload.n;
+    }
+}
+
+enum status ingest_append(struct ingest *ingest, const struct ingest_append *request, uint32_t *accepted, size_t *bad, struct err *err) {
+    must(ingest && request && accepted && bad && request->n < UINT32_MAX);
+    ARENA_SCOPE(arena);
+    struct intake in = {.ingest = ingest, .arena = arena, .source = request->source, .content_type = STR("application/json")};
+    struct record_list list = {0};
+    struct record_place place = {0};
+    struct stream_result result = {0};
+    in.stream = find_stream(ingest, str_of(request->stream));
+    if (!in.stream) return no_such_stream(str_of(request->stream), err);
+    in.accept = in.stream->accept;
+    for (size_t i = 0; i < request->n; i++) {
+        if (request->payloads[i].n) continue;
+        *bad = i;
+        return err_set(err, E_INVALID, "empty record");
+    }
+    copy_payloads(&in, request, &list);
+    enum status st = check_records(&in, list.n ? list.list[0].text : STR(""), &list, &place, err);
+    if (st != OK) {
+        if (place.record) *bad = place.record - 1;
+        return st;
+    }
+    in.append.has_idempotency = request->idempotency_key.lo || request->idempotency_key.hi;
+    in.append.idempotency_key = request->idempotency_key;
+    in.append.body_hash = request->body_hash;
+    if (list.n) st = stream_append_wait(ingest->options.log, &in.append, &result, err);
+    if (st != OK) return st;
+    if (!result.replayed) count(&in, &result);
+    *accepted = result.accepted;
+    return OK;
 }

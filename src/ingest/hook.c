@@ -11,6 +11,7 @@ static void reject(const struct source_rules *source, struct http_request *r, co
 static void take(struct ingest *ingest, const struct source_rules *source, struct http_request *r) {
     struct intake *in = arena_new_one(http_arena(r), struct intake);
     in->ingest = ingest;
+    in->arena = http_arena(r);
     in->stream = source->stream;
     in->request = r;
     in->source = source->name;

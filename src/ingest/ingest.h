@@ -86,6 +86,16 @@ enum status ingest_token_revoke(struct ingest *ingest, struct str name, struct e
 
 /* ---- for other rooms ---- */
 
+/* Payloads from inside the server (landing files that feed a stream), treated like a request over HTTP: key, dedupe, protection, all or nothing. */
+struct ingest_append {
+    const char *stream, *source;
+    const struct str *payloads;
+    size_t n;
+    struct hash128 idempotency_key, body_hash; /* both 0: none */
+};
+/* Waits until it is durable. *accepted: new ones. When a payload is refused (E_INVALID, E_LIMIT) *bad is its number from 0 and nothing was appended. */
+enum status ingest_append(struct ingest *ingest, const struct ingest_append *request, uint32_t *accepted, size_t *bad, struct err *err);
+
 /* One stored record as the event API shows it: the columns of bronze; payload as a string with exactly its bytes, or _body (base64) when not UTF-8. */
 void ingest_write_event(struct json_writer *w, const struct stored_record *record, const char *stream);
 /* Name of a stream by number, NULL when not configured. */

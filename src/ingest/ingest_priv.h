@@ -87,8 +87,9 @@ void scanner_give(struct ingest *ingest, struct scanner_slot *slot);
 /* One request on its way into the log; in the request's arena. */
 struct intake {
     struct ingest *ingest;
+    struct arena *arena;
     struct stream_rules *stream;
-    struct http_request *request;
+    struct http_request *request;  /* NULL: ingest_append */
     const char *source;
     struct str content_type;       /* of records that are kept raw */
     struct str key;                /* of all records (Cupel-Key), p NULL: by path */

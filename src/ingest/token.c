@@ -67,6 +67,21 @@ static bool is_known(const struct ledger_token *tokens, size_t n, struct str tex
     return known;
 }
 
+/* Readable by its owner only from the first moment; old or new content, never a half. */
+static enum status write_private(const struct fs *fs, struct arena *arena, const char *path, struct str text, struct err *err) {
+    char *tmp = arena_printf(arena, "%s.tmp", path), *dir = arena_strdup(arena, path), *slash = strrchr(dir, '/');
+    int file = -1;
+    if (fs_exists(fs, tmp)) (void)fs->unlink(fs->self, tmp, NULL); /* a left-over may have other rights */
+    enum status st = fs->open(fs->self, tmp, FS_WRITE | FS_CREATE | FS_EXCLUSIVE | FS_PRIVATE, &file, err);
+    if (st != OK) return st;
+    st = fs->pwrite(fs->self, file, text.p, text.n, 0, err);
+    if (st == OK) st = fs->sync_data(fs->self, file, err);
+    fs->close(fs->self, file);
+    if (st == OK) st = fs->rename(fs->self, tmp, path, err);
+    if (slash) *slash = 0;
+    return st == OK ? fs->sync_dir(fs->self, slash ? dir : ".", err) : st;
+}
+
 enum status ingest_cli_token(const struct host *host, struct ledger *ledger, const char *path, struct err *err) {
     ARENA_SCOPE(arena);
     struct ledger_token *tokens = NULL;
@@ -86,8 +101,8 @@ enum status ingest_cli_token(const struct host *host, struct ledger *ledger, con
     sha256(str_of(text), hash);
     if (name_taken) st = ledger_token_revoke(ledger, CLI_TOKEN_NAME, err);
     if (st == OK) st = ledger_token_add(ledger, CLI_TOKEN_NAME, "admin", hash, 0, err);
-    /* The file after the ledger: a crash in between leaves an unknown file, and the next start makes both anew. fs_write_atomic makes files with mode 0600. */
-    if (st == OK) st = fs_write_atomic(host->fs, path, str_of(arena_printf(arena, "%s\n", text)), err);
+    /* The file after the ledger: a crash in between leaves an unknown file, and the next start makes both anew. */
+    if (st == OK) st = write_private(host->fs, arena, path, str_of(arena_printf(arena, "%s\n", text)), err);
     explicit_bzero(text, sizeof text);
     return st;
 }
