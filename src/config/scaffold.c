@@ -5,7 +5,7 @@
 #include "base/mem.h"
 #include "config/config_priv.h"
 
-static const char EMPTY_YAML[] = "# All keys, defaults and limits: docs/options.md, or `cupel help options`.\n"
+static const char EMPTY_YAML[] = "# All keys with defaults and limits: docs/options.md, or `cupel generate options`.\n"
                                  "project: @PROJECT@\n"
                                  "timezone: UTC\n"
                                  "listen: 127.0.0.1:8080\n"
@@ -21,7 +21,7 @@ static const char EMPTY_YAML[] = "# All keys, defaults and limits: docs/options.
                                  "#   - {name: pos, type: landing, path: landing/pos, table: bronze.pos}\n";
 
 static const char RETAIL_YAML[] =
-    "# All keys, defaults and limits: docs/options.md, or `cupel help options`.\n"
+    "# All keys with defaults and limits: docs/options.md, or `cupel generate options`.\n"
     "project: @PROJECT@\n"
     "timezone: UTC                     # business day of the KPIs\n"
     "listen: 127.0.0.1:8080\n"

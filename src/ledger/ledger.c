@@ -297,9 +297,10 @@ enum status ledger_transaction(struct ledger *ledger, enum status (*f)(void *con
 /* ---- opening ---- */
 
 static enum status connection_open(struct ledger *ledger, struct connection *connection, int flags, struct err *err) {
-    /* WAL is kept in the file; FULL syncs the WAL at each commit. trusted_schema off: a foreign writer cannot plant functions in views or triggers. */
+    /* WAL is kept in the file; FULL syncs the WAL at each commit. trusted_schema off: a foreign writer cannot plant functions in views or triggers.
+     * secure_delete: a protection key that was deleted is gone from the file too. */
     static const char PRAGMAS[] = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;"
-                                  "PRAGMA journal_size_limit = 67108864; PRAGMA cell_size_check = ON;";
+                                  "PRAGMA journal_size_limit = 67108864; PRAGMA cell_size_check = ON; PRAGMA secure_delete = ON;";
     int code = sqlite3_open_v2(ledger->path, &connection->db, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
     if (code == SQLITE_OK) {
         sqlite3_busy_timeout(connection->db, BUSY_TIMEOUT_MS);

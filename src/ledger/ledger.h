@@ -81,8 +81,8 @@ enum status ledger_token_used(struct ledger *ledger, const char *name, int64_t a
 
 /* ---- landing files ---- */
 enum landing_state { LANDING_TAKEN, LANDING_LANDED, LANDING_REJECTED, LANDING_MOVED };
-/* TAKEN: offsets reserved, work under way (repeated after a crash). LANDED: its rows are in the table, the file still has to move. REJECTED: refused as a whole,
- * the file still has to move. MOVED: at its end. */
+/* TAKEN: offsets reserved, work under way (repeated after a crash). LANDED: its rows are in the table, the file still has to move.
+ * REJECTED: refused as a whole, the file still has to move. MOVED: at its end. */
 struct landing_file {
     int64_t id;
     const char *source, *path; /* path as found */
@@ -113,7 +113,8 @@ enum status ledger_landing_list(struct ledger *ledger, struct arena *arena, cons
     struct landing_file **out, size_t *n, struct err *err);
 
 /* ---- accounts: per hop and receipt hour, added up ---- */
-/* hop "stream": name = stream, fields received, duplicates (of segments that are gone from the log), landed. hop "file": name = source; read, landed, quarantined. */
+/* hop "stream": name = stream; fields received, duplicates (of segments that are gone from the log), landed.
+ * hop "file": name = source; fields read, landed, quarantined. */
 enum status ledger_account_add(struct ledger *ledger, const char *hop, const char *name, int64_t hour_ms, const char *field, int64_t n, struct err *err);
 struct account {
     const char *hop, *name, *field;

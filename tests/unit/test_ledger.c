@@ -30,7 +30,7 @@ struct fixture {
 
 static int setup(void **state) {
     struct fixture *f = calloc(1, sizeof *f);
-    strcpy(f->dir, "/tmp/cupel_ledger_XXXXXX");
+    snprintf(f->dir, sizeof f->dir, "/tmp/cupel_ledger_XXXXXX");
     assert_non_null(mkdtemp(f->dir));
     snprintf(f->path, sizeof f->path, "%s/ledger.db", f->dir);
     f->host = (struct host){.fs = fs_real(), .clock = clock_real()};
@@ -433,7 +433,8 @@ static void kill_once(struct fixture *f, int round) {
     sqlite3_stmt *stmt;
     assert_int_equal(sqlite3_open(f->path, &db), SQLITE_OK);
     assert_int_equal(sqlite3_prepare_v2(db,
-                         "SELECT count(*) FILTER (WHERE tbl = 'left' AND CAST(key AS INT) >= ?1), count(*) FILTER (WHERE tbl = 'left'), count(*) FILTER (WHERE tbl = 'right') FROM kv",
+                         "SELECT count(*) FILTER (WHERE tbl = 'left' AND CAST(key AS INT) >= ?1), count(*) FILTER (WHERE tbl = 'left'), count(*) FILTER (WHERE "
+                         "tbl = 'right') FROM kv",
                          -1, &stmt, NULL),
         SQLITE_OK);
     sqlite3_bind_int(stmt, 1, round * 100000);
@@ -601,9 +602,25 @@ static void test_backup(void **state) {
 int main(void) {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_catalog_swap), T(test_catalog_foreign_commit), T(test_streams), T(test_stream_numbers_end), T(test_consumers), T(test_tokens),
-        T(test_kv_and_accounts), T(test_protection_keys), T(test_landing), T(test_transactions), T(test_threads), T(test_kill), T(test_no_space),
-        T(test_database_full), T(test_damage), T(test_damaged_page), T(test_foreign_file), T(test_upgrade), T(test_backup),
+        T(test_catalog_swap),
+        T(test_catalog_foreign_commit),
+        T(test_streams),
+        T(test_stream_numbers_end),
+        T(test_consumers),
+        T(test_tokens),
+        T(test_kv_and_accounts),
+        T(test_protection_keys),
+        T(test_landing),
+        T(test_transactions),
+        T(test_threads),
+        T(test_kill),
+        T(test_no_space),
+        T(test_database_full),
+        T(test_damage),
+        T(test_damaged_page),
+        T(test_foreign_file),
+        T(test_upgrade),
+        T(test_backup),
     };
     return cmocka_run_group_tests_name("ledger", tests, NULL, NULL);
 }
