@@ -53,7 +53,8 @@ static void put_section(struct buf *out, const struct option_section *section) {
 void config_write_options_md(struct buf *out) {
     buf_text(out,
         "# Options of cupel.yaml\n\n"
-        "Made from the option table (`src/config/options.c`) by `cupel generate options`; do not edit. Sizes are written as `128MB` (millions) or `64KiB` (1024), "
+        "Made from the option table (`src/config/options.c`) by `cupel generate options`; do not edit. Sizes are written as `128MB` (millions) or `64KiB` "
+        "(1024), "
         "times as\n"
         "`300s`, `24h`, `7d`. In every value `${NAME}` is an environment variable, `${NAME:-default}` the same with a default, `${file:/run/secrets/x}` the "
         "content of\n"

@@ -24,7 +24,7 @@ struct yaml_node {
     struct str text; /* YAML_TEXT: expanded, NUL behind it */
     struct str raw; /* YAML_TEXT: as it stands in the file; this is what messages quote */
     bool expanded; /* text came (partly) from the environment or a file: never printed */
-    bool broken;                   /* its expansion failed: already said, so nothing more is said about the value */
+    bool broken; /* its expansion failed: already said, so nothing more is said about the value */
     bool is_null; /* plain and empty, ~ or null */
     struct yaml_pair *pairs; /* YAML_MAP */
     struct yaml_node **items; /* YAML_LIST */
