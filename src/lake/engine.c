@@ -1,0 +1,765 @@
+/* The server's side of the engine: starts the child, hands it statements, reads answers, notices its death.
+ *
+ * Locks: `lock` guards the state and is never held over a blocking call; `send_lock` (taken first) keeps the order of the control socket, so that a table's
+ * definition is always ahead of the statements that name it. One monitor thread per child reads what the child says and reaps it. */
+#include "lake/engine.h"
+
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "host/thread.h"
+#include "lake/engine_wire.h"
+
+#define START_MS 30000          /* from spawn to CONTROL_READY */
+#define STUCK_MS 10000          /* a cancelled or overdue call that does not end within this costs the child its life */
+#define BACKOFF_MS_MAX 10000
+#define BACKOFF_WAIT_MS 2000    /* a call waits this long for a restart, else fails at once */
+#define INTERNAL_WAIT_MS 120000 /* internal statements wait this long for a place */
+#define VERSIONS_KEPT 4         /* definitions of one table that the child keeps, for statements with older pins */
+#define ROWS_BYTES_MAX (64u << 20)
+
+enum child_state { CHILD_NONE, CHILD_STARTING, CHILD_UP, CHILD_GONE };
+
+/* What the child was told about one table. */
+struct told_table {
+    struct {
+        uint64_t version;
+        uint32_t number; /* 0: free */
+        uint64_t used;   /* tick of the last statement that named it */
+    } versions[VERSIONS_KEPT];
+};
+
+struct engine_call {
+    struct engine *engine;
+    struct engine_call *next, *prev; /* in engine->calls, until the child said that it ended */
+    uint64_t id, child;              /* child: which start of it */
+    int fd;
+    bool internal;
+    bool finished;                   /* answer read to its end, or to its error */
+    bool closed;                     /* engine_call_end was called; memory goes when the child is done too */
+    int64_t deadline_ms;             /* monotonic; 0: none */
+    int64_t give_up_ms;              /* monotonic; 0: none. The child should have answered long before; not set while our reader is the slow side */
+    uint64_t data_left;              /* of the current ANSWER_DATA frame */
+    uint64_t rows;
+    struct buf head, frame;
+    struct err err;                  /* why it failed, once it did */
+};
+
+struct engine {
+    struct engine_options options;
+    struct arena *arena;
+    mutex lock, send_lock;
+    condition changed;
+    enum child_state state;
+    uint64_t child;                  /* number of starts so far */
+    struct host_process process;
+    int control;
+    struct thread monitor;
+    char why_gone[160];
+    uint32_t failures;               /* deaths in a row without one call that worked */
+    int64_t start_after_ms;
+    struct map *told;                /* "schema.name" -> struct told_table, of this child */
+    uint32_t table_numbers;
+    uint64_t ticks, call_ids;
+    struct engine_call *calls;
+    uint32_t user_calls, internal_calls; /* places taken */
+    bool ending;
+    uint64_t died;
+    double cpu_before;               /* of children that are gone */
+    double cpu_now;
+};
+
+static int64_t now_ms(const struct engine *engine) { return host_monotonic_ms(engine->options.host); }
+
+/* ---- making and freeing ---- */
+
+static const char *const *copy_list(struct arena *arena, const char *const *list) {
+    size_t n = 0;
+    while (list && list[n]) {
+        n++;
+    }
+    const char **copy = arena_new_array(arena, const char *, n + 1);
+    for (size_t i = 0; i < n; i++) {
+        copy[i] = arena_strdup(arena, list[i]);
+    }
+    return copy;
+}
+
+enum status engine_new(const struct engine_options *options, struct engine **out, struct err *err) {
+    must(options->host && options->data_dir);
+    if (options->queries_max > 64) {
+        return err_set(err, E_INVALID, "at most 64 queries at once, got %u", options->queries_max);
+    }
+    struct engine *engine = mem_zalloc(sizeof *engine);
+    engine->arena = arena_new();
+    engine->options = *options;
+    struct engine_options *o = &engine->options;
+    o->data_dir = arena_strdup(engine->arena, options->data_dir);
+    o->read_dirs = copy_list(engine->arena, options->read_dirs);
+    o->memory_bytes = options->memory_bytes ? options->memory_bytes : 1u << 30;
+    o->threads = options->threads ? options->threads : (uint32_t)host_cores();
+    o->queries_max = options->queries_max ? options->queries_max : 8;
+    o->query_wait_ms = options->query_wait_ms ? options->query_wait_ms : 10000;
+    o->query_time_ms = options->query_time_ms ? options->query_time_ms : 300000;
+    mutex_init(&engine->lock);
+    mutex_init(&engine->send_lock);
+    condition_init(&engine->changed);
+    engine->control = -1;
+    engine->told = map_new();
+    *out = engine;
+    return OK;
+}
+
+static void forget_told(struct engine *engine) {
+    size_t at = 0;
+    struct str key;
+    void *value;
+    while (map_next(engine->told, &at, &key, &value)) {
+        free(value);
+    }
+    map_free(&engine->told);
+    engine->told = map_new();
+}
+
+void engine_free(struct engine **pointer) {
+    struct engine *engine = *pointer;
+    if (!engine) {
+        return;
+    }
+    mutex_lock(&engine->lock);
+    must(!engine->user_calls && !engine->internal_calls);
+    engine->ending = true;
+    if (engine->state == CHILD_UP || engine->state == CHILD_STARTING) {
+        host_process_kill(&engine->process, SIGKILL); /* it holds nothing that needs an orderly end */
+    }
+    mutex_unlock(&engine->lock);
+    thread_join(&engine->monitor);
+    must(!engine->calls);
+    forget_told(engine);
+    map_free(&engine->told);
+    condition_destroy(&engine->changed);
+    mutex_destroy(&engine->send_lock);
+    mutex_destroy(&engine->lock);
+    arena_free(&engine->arena);
+    free(engine);
+    *pointer = NULL;
+}
+
+pid_t engine_pid(struct engine *engine) {
+    WITH_LOCK(&engine->lock);
+    return engine->state == CHILD_UP ? engine->process.pid : 0;
+}
+
+/* ---- calls: their list and end ---- */
+
+static void call_free(struct engine_call *call) {
+    host_close(&call->fd);
+    buf_free(&call->head);
+    buf_free(&call->frame);
+    free(call);
+}
+
+static void call_unlink(struct engine *engine, struct engine_call *call) {
+    if (call->prev) {
+        call->prev->next = call->next;
+    } else if (engine->calls == call) {
+        engine->calls = call->next;
+    }
+    if (call->next) {
+        call->next->prev = call->prev;
+    }
+    call->next = call->prev = NULL;
+    call->child = 0; /* no longer with the child */
+}
+
+/* ---- the monitor: one thread per child ---- */
+
+/* Kills a child that holds on to a call which was cancelled, or is overdue, for too long: duckdb_interrupt does not reach every loop. */
+static void kill_when_stuck(struct engine *engine) {
+    WITH_LOCK(&engine->lock);
+    int64_t now = now_ms(engine);
+    for (struct engine_call *call = engine->calls; call; call = call->next) {
+        if (call->give_up_ms && now > call->give_up_ms && engine->state == CHILD_UP) {
+            log_warn("engine", "killed: a call did not end after its interrupt", LOG_INT("call", call->id), LOG_INT("pid", engine->process.pid), NULL);
+            host_process_kill(&engine->process, SIGKILL);
+            call->give_up_ms = 0;
+            return;
+        }
+    }
+    engine->cpu_now = host_cpu_seconds(engine->process.pid);
+}
+
+static void call_ended(struct engine *engine, uint64_t id) {
+    WITH_LOCK(&engine->lock);
+    for (struct engine_call *call = engine->calls; call; call = call->next) {
+        if (call->id != id) {
+            continue;
+        }
+        call_unlink(engine, call);
+        if (call->closed) {
+            call_free(call);
+        }
+        return;
+    }
+}
+
+/* Reads what the child says until it is gone. */
+static void monitor_read(struct engine *engine, int control) {
+    for (;;) {
+        if (!host_wait_readable(control, 1000)) {
+            kill_when_stuck(engine);
+            continue;
+        }
+        struct wire_header header;
+        uint64_t id = 0;
+        if (host_recv(control, &header, sizeof header, NULL) != OK || header.length > sizeof id || (header.length && host_recv(control, &id, header.length, NULL) != OK)) {
+            return;
+        }
+        if (header.kind == CONTROL_READY) {
+            WITH_LOCK(&engine->lock);
+            engine->state = CHILD_UP;
+            condition_broadcast(&engine->changed);
+        } else if (header.kind == CONTROL_ENDED) {
+            call_ended(engine, id);
+        }
+    }
+}
+
+static void describe_end(int exit_status, char *out, size_t n) {
+    if (WIFSIGNALED(exit_status)) {
+        int number = WTERMSIG(exit_status);
+        snprintf(out, n, "killed by signal %d%s", number, number == SIGKILL ? " (often: the system ran out of memory)" : "");
+    } else {
+        snprintf(out, n, "it ended with exit status %d", WEXITSTATUS(exit_status));
+    }
+}
+
+static void *monitor_run(void *argument) {
+    struct engine *engine = argument;
+    monitor_read(engine, engine->control);
+    mutex_lock(&engine->lock);
+    struct host_process process = engine->process;
+    mutex_unlock(&engine->lock);
+    int exit_status = 0;
+    double cpu = host_cpu_seconds(process.pid);
+    if (!host_process_wait(&process, 2000, &exit_status)) {
+        host_process_kill(&process, SIGKILL);
+        host_process_wait(&process, -1, &exit_status);
+    }
+    mutex_lock(&engine->send_lock); /* nobody is sending any more */
+    mutex_lock(&engine->lock);
+    host_close(&engine->control);
+    describe_end(exit_status, engine->why_gone, sizeof engine->why_gone);
+    engine->state = CHILD_GONE;
+    engine->process.pid = 0;
+    engine->cpu_before += cpu > engine->cpu_now ? cpu : engine->cpu_now;
+    engine->cpu_now = 0;
+    if (!engine->ending) {
+        engine->died++;
+        int64_t backoff = engine->failures ? 100LL << (engine->failures < 8 ? engine->failures : 8) : 0;
+        engine->failures++;
+        engine->start_after_ms = now_ms(engine) + (backoff < BACKOFF_MS_MAX ? backoff : BACKOFF_MS_MAX);
+        log_warn("engine", "the engine process ended", LOG_INT("pid", process.pid), LOG_STR("reason", engine->why_gone), NULL);
+    }
+    while (engine->calls) {
+        struct engine_call *call = engine->calls;
+        call_unlink(engine, call);
+        if (call->closed) {
+            call_free(call);
+        }
+    }
+    forget_told(engine);
+    condition_broadcast(&engine->changed);
+    mutex_unlock(&engine->lock);
+    mutex_unlock(&engine->send_lock);
+    return NULL;
+}
+
+/* ---- starting the child ---- */
+
+static enum status spawn(struct engine *engine, struct err *err) {
+    ARENA_SCOPE(arena);
+    const struct engine_options *o = &engine->options;
+    int fds[2];
+    enum status st = host_socketpair(fds, err);
+    if (st != OK) {
+        return st;
+    }
+    size_t dirs = 0;
+    while (o->read_dirs[dirs]) {
+        dirs++;
+    }
+    char **argv = arena_new_array(arena, char *, 24 + 2 * dirs);
+    size_t n = 0;
+    argv[n++] = host_self_path(arena);
+    argv[n++] = arena_strdup(arena, "engine");
+    argv[n++] = arena_strdup(arena, "--fd");
+    argv[n++] = arena_printf(arena, "%d", fds[1]);
+    argv[n++] = arena_strdup(arena, "--data");
+    argv[n++] = arena_strdup(arena, o->data_dir);
+    argv[n++] = arena_strdup(arena, "--memory");
+    argv[n++] = arena_printf(arena, "%llu", (unsigned long long)o->memory_bytes);
+    argv[n++] = arena_strdup(arena, "--threads");
+    argv[n++] = arena_printf(arena, "%u", o->threads);
+    argv[n++] = arena_strdup(arena, "--sessions");
+    argv[n++] = arena_printf(arena, "%u", o->queries_max + ENGINE_INTERNAL_CALLS_MAX);
+    if (o->trusted) {
+        argv[n++] = arena_strdup(arena, "--trusted");
+    }
+    for (size_t i = 0; i < dirs; i++) {
+        argv[n++] = arena_strdup(arena, "--read-dir");
+        argv[n++] = arena_strdup(arena, o->read_dirs[i]);
+    }
+    st = host_spawn(argv, &fds[1], 1, &engine->process, err);
+    host_close(&fds[1]);
+    if (st != OK) {
+        host_close(&fds[0]);
+        return err_prefix(err, "starting the engine");
+    }
+    engine->control = fds[0];
+    return OK;
+}
+
+/* With `lock` held; gives it up while waiting. On OK the child is up. */
+static enum status ensure_up(struct engine *engine, struct err *err) {
+    int64_t until = now_ms(engine) + START_MS;
+    for (;;) {
+        if (engine->ending) {
+            return err_set(err, E_UNAVAILABLE, "the engine is being stopped");
+        }
+        if (engine->state == CHILD_UP) {
+            return OK;
+        }
+        int64_t now = now_ms(engine);
+        if (engine->state == CHILD_STARTING) {
+            if (now >= until) {
+                host_process_kill(&engine->process, SIGKILL);
+                return err_set(err, E_UNAVAILABLE, "the engine did not start within %d s", START_MS / 1000);
+            }
+            condition_wait_ms(&engine->changed, &engine->lock, 500);
+            continue;
+        }
+        if (engine->start_after_ms - now > BACKOFF_WAIT_MS) {
+            return err_set(err, E_UNAVAILABLE, "the engine ended (%s) and starts again in %lld s", engine->why_gone, (long long)(engine->start_after_ms - now + 999) / 1000);
+        }
+        if (engine->start_after_ms > now) {
+            condition_wait_ms(&engine->changed, &engine->lock, engine->start_after_ms - now);
+            continue;
+        }
+        struct thread old = engine->monitor; /* of the child before; it has nothing left to do */
+        engine->state = CHILD_STARTING;
+        engine->monitor = (struct thread){0};
+        mutex_unlock(&engine->lock);
+        thread_join(&old);
+        mutex_lock(&engine->lock);
+        enum status st = spawn(engine, err);
+        if (st != OK) {
+            engine->state = CHILD_GONE;
+            engine->start_after_ms = now + 1000;
+            condition_broadcast(&engine->changed);
+            return st;
+        }
+        engine->child++;
+        thread_start(&engine->monitor, "engine-monitor", monitor_run, engine);
+    }
+}
+
+/* ---- sending ---- */
+
+static char *table_key(struct arena *arena, const struct engine_table *table) { return arena_printf(arena, "%s.%s", table->schema, table->name); }
+
+/* The child's number of this table at this version; appends the definition to `out` when the child does not have it, taking the place of the version that
+ * was not used for longest. */
+static uint32_t tell_table(struct engine *engine, struct arena *arena, const struct engine_table *table, struct buf *out) {
+    struct str key = str_of(table_key(arena, table));
+    struct told_table *told = map_get(engine->told, key);
+    if (!told) {
+        told = mem_zalloc(sizeof *told);
+        map_put(engine->told, key, told);
+    }
+    size_t oldest = 0;
+    for (size_t i = 0; i < VERSIONS_KEPT; i++) {
+        if (told->versions[i].number && told->versions[i].version == table->version) {
+            told->versions[i].used = engine->ticks;
+            return told->versions[i].number;
+        }
+        if (told->versions[i].used < told->versions[oldest].used) {
+            oldest = i;
+        }
+    }
+    BUF_SCOPE(message);
+    if (told->versions[oldest].number) {
+        wire_begin(&message, CONTROL_FORGET);
+        buf_u32(&message, told->versions[oldest].number);
+        wire_end(&message);
+        buf_str(out, buf_view(&message));
+        buf_clear(&message);
+    }
+    uint32_t number = told->versions[oldest].number ? told->versions[oldest].number : ++engine->table_numbers;
+    wire_begin(&message, CONTROL_TABLE);
+    wire_put_table(&message, number, table);
+    wire_end(&message);
+    out->failed = out->failed || message.failed;
+    buf_str(out, buf_view(&message));
+    told->versions[oldest].version = table->version;
+    told->versions[oldest].number = number;
+    told->versions[oldest].used = engine->ticks;
+    return number;
+}
+
+/* With `send_lock` held. Tells the tables that the child does not know yet, then the statement with its end of the call's socket. */
+static enum status send_call(struct engine *engine, struct engine_request *request, const struct engine_view *view, int passed, struct err *err) {
+    ARENA_SCOPE(arena);
+    BUF_SCOPE(tables);
+    BUF_SCOPE(message);
+    if (view) {
+        engine->ticks++;
+        uint32_t *numbers = arena_new_array(arena, uint32_t, view->tables_n);
+        for (size_t i = 0; i < view->tables_n; i++) {
+            numbers[i] = tell_table(engine, arena, &view->tables[i], &tables);
+        }
+        request->tables = numbers;
+        request->tables_n = (uint32_t)view->tables_n;
+        request->durable = view->durable;
+        request->index_from = view->index_from;
+    }
+    wire_begin(&message, CONTROL_CALL);
+    wire_put_request(&message, request);
+    wire_end(&message);
+    if (message.failed || tables.failed) {
+        forget_told(engine); /* numbers were given out that the child will not hear of */
+        return err_set(err, E_LIMIT, "the statement and its tables are over %u MB", WIRE_PAYLOAD_MAX >> 20);
+    }
+    enum status st = tables.n ? host_send(engine->control, tables.p, tables.n, err) : OK;
+    return st == OK ? host_send_with_fd(engine->control, message.p, message.n, passed, err) : st;
+}
+
+/* One attempt. E_UNAVAILABLE: the child died before it had the whole statement; safe to try again. */
+static enum status start_once(struct engine *engine, struct engine_call *call, struct engine_request *request, const struct engine_view *view, struct err *err) {
+    mutex_lock(&engine->lock);
+    enum status st = ensure_up(engine, err);
+    mutex_unlock(&engine->lock);
+    int fds[2];
+    if (st != OK || (st = host_socketpair(fds, err)) != OK) {
+        return st;
+    }
+    mutex_lock(&engine->send_lock);
+    mutex_lock(&engine->lock);
+    bool up = engine->state == CHILD_UP;
+    if (up) {
+        call->id = request->id = ++engine->call_ids;
+        call->child = engine->child;
+        call->next = engine->calls;
+        if (engine->calls) {
+            engine->calls->prev = call;
+        }
+        engine->calls = call;
+    }
+    mutex_unlock(&engine->lock);
+    st = up ? send_call(engine, request, view, fds[1], err) : err_set(err, E_UNAVAILABLE, "the engine ended");
+    mutex_unlock(&engine->send_lock);
+    host_close(&fds[1]);
+    if (st != OK) {
+        mutex_lock(&engine->lock);
+        if (call->child) {
+            call_unlink(engine, call);
+        }
+        mutex_unlock(&engine->lock);
+        host_close(&fds[0]);
+        return st;
+    }
+    call->fd = fds[0];
+    return OK;
+}
+
+/* Takes one of the places for statements at once, waiting in line. */
+static enum status take_place(struct engine *engine, bool internal, struct err *err) {
+    WITH_LOCK(&engine->lock);
+    uint32_t *taken = internal ? &engine->internal_calls : &engine->user_calls;
+    uint32_t most = internal ? ENGINE_INTERNAL_CALLS_MAX : engine->options.queries_max;
+    int64_t wait_ms = internal ? INTERNAL_WAIT_MS : engine->options.query_wait_ms;
+    int64_t until = now_ms(engine) + wait_ms;
+    while (*taken >= most) {
+        int64_t left = until - now_ms(engine);
+        if (left <= 0) {
+            return err_set(err, E_BUSY, "%u queries are running, and none ended within %lld ms", most, (long long)wait_ms);
+        }
+        condition_wait_ms(&engine->changed, &engine->lock, left);
+    }
+    (*taken)++;
+    return OK;
+}
+
+static void leave_place(struct engine *engine, bool internal) {
+    WITH_LOCK(&engine->lock);
+    uint32_t *taken = internal ? &engine->internal_calls : &engine->user_calls;
+    must(*taken > 0);
+    (*taken)--;
+    condition_broadcast(&engine->changed);
+}
+
+static enum status call_start(struct engine *engine, struct engine_request *request, const struct engine_view *view, struct engine_call **out, struct err *err) {
+    enum status st = take_place(engine, request->internal, err);
+    if (st != OK) {
+        return st;
+    }
+    struct engine_call *call = mem_zalloc(sizeof *call);
+    call->engine = engine;
+    call->internal = request->internal;
+    call->fd = -1;
+    for (int attempt = 0; attempt < 3; attempt++) {
+        st = start_once(engine, call, request, view, err);
+        if (st != E_UNAVAILABLE) {
+            break;
+        }
+    }
+    if (st != OK) {
+        leave_place(engine, request->internal);
+        call_free(call);
+        return st;
+    }
+    call->deadline_ms = request->time_ms ? now_ms(engine) + request->time_ms : 0;
+    *out = call;
+    return OK;
+}
+
+/* ---- reading answers ---- */
+
+/* The socket ended before the answer did: the child is dying or dead. */
+static enum status call_lost(struct engine_call *call, struct err *err) {
+    struct engine *engine = call->engine;
+    mutex_lock(&engine->lock);
+    for (int i = 0; i < 20 && engine->state == CHILD_UP && call->child; i++) {
+        condition_wait_ms(&engine->changed, &engine->lock, 100);
+    }
+    err_set(&call->err, E_UNAVAILABLE, "the engine died: %s", engine->why_gone[0] ? engine->why_gone : "its end of the call closed");
+    mutex_unlock(&engine->lock);
+    call->finished = true;
+    if (err) {
+        *err = call->err;
+    }
+    return E_UNAVAILABLE;
+}
+
+/* Marks the time in which the child owes us a frame. */
+static void expect_frame(struct engine_call *call, bool expected) {
+    if (!call->deadline_ms) {
+        return;
+    }
+    WITH_LOCK(&call->engine->lock);
+    int64_t now = now_ms(call->engine);
+    call->give_up_ms = !expected ? 0 : (now > call->deadline_ms ? now : call->deadline_ms) + STUCK_MS;
+}
+
+/* Reads the next frame's header, and its payload unless it is data. */
+static enum status next_frame(struct engine_call *call, struct wire_header *header, struct err *err) {
+    must(!call->finished && !call->data_left);
+    expect_frame(call, true);
+    enum status received = host_recv(call->fd, header, sizeof *header, NULL);
+    expect_frame(call, false);
+    if (received != OK || header->length > WIRE_PAYLOAD_MAX) {
+        return call_lost(call, err);
+    }
+    if (header->kind == ANSWER_DATA) {
+        call->data_left = header->length;
+        return OK;
+    }
+    buf_clear(&call->frame);
+    buf_reserve(&call->frame, header->length + 1);
+    if (host_recv(call->fd, call->frame.p, header->length, NULL) != OK) {
+        return call_lost(call, err);
+    }
+    call->frame.n = header->length;
+    struct wire_in in = {call->frame.p, call->frame.n, false};
+    if (header->kind == ANSWER_ERROR) {
+        enum status st = wire_u32(&in);
+        struct str text = wire_str(&in);
+        call->finished = true;
+        err_set(&call->err, st, STR_FMT, STR_ARG(text));
+        if (err) {
+            *err = call->err;
+        }
+        return st;
+    }
+    if (header->kind == ANSWER_END) {
+        call->rows = wire_u64(&in);
+        call->finished = true;
+        WITH_LOCK(&call->engine->lock);
+        call->engine->failures = 0;
+    }
+    return OK;
+}
+
+enum status engine_query_start(struct engine *engine, const struct engine_query *query, struct engine_call **out, struct err *err) {
+    must(query->sql.p && query->format <= RESULT_PARQUET);
+    struct engine_request request = {
+        .kind = CALL_QUERY,
+        .internal = query->internal,
+        .time_ms = query->time_ms ? query->time_ms : engine->options.query_time_ms,
+        .sql = query->sql,
+        .params = query->params,
+        .params_n = query->params_n,
+        .format = query->format,
+        .rows_max = query->rows_max,
+        .width_max = query->width_max,
+    };
+    struct engine_call *call;
+    enum status st = call_start(engine, &request, query->view, &call, err);
+    if (st != OK) {
+        return st;
+    }
+    struct wire_header header = {0};
+    st = next_frame(call, &header, err);
+    if (st == OK && header.kind != ANSWER_HEAD) {
+        st = err_set(err, E_INTERNAL, "the engine answered with frame %u instead of a head", header.kind);
+    }
+    if (st != OK) {
+        engine_call_end(&call);
+        return st;
+    }
+    buf_str(&call->head, buf_view(&call->frame));
+    *out = call;
+    return OK;
+}
+
+enum status engine_call_read(struct engine_call *call, void *bytes, size_t n, size_t *got, struct err *err) {
+    must(n > 0);
+    if (call->err.status != OK) {
+        if (err) {
+            *err = call->err;
+        }
+        return call->err.status;
+    }
+    while (!call->finished && !call->data_left) {
+        struct wire_header header;
+        enum status st = next_frame(call, &header, err);
+        if (st != OK) {
+            return st;
+        }
+    }
+    if (call->finished) {
+        *got = 0;
+        return OK;
+    }
+    size_t some = 0;
+    enum status st = host_recv_some(call->fd, bytes, n < call->data_left ? n : call->data_left, &some, err);
+    if (st != OK || !some) {
+        return call_lost(call, err);
+    }
+    call->data_left -= some;
+    *got = some;
+    return OK;
+}
+
+int engine_call_fd(struct engine_call *call) { return call->fd; }
+
+uint64_t engine_call_rows(const struct engine_call *call) { return call->rows; }
+
+struct str engine_call_head(const struct engine_call *call) { return buf_view(&call->head); }
+
+void engine_call_end(struct engine_call **pointer) {
+    struct engine_call *call = *pointer;
+    if (!call) {
+        return;
+    }
+    *pointer = NULL;
+    struct engine *engine = call->engine;
+    bool internal = call->internal;
+    host_close(&call->fd); /* cancels when the child is still at it */
+    mutex_lock(&engine->lock);
+    call->closed = true;
+    if (call->child) {
+        call->give_up_ms = now_ms(engine) + STUCK_MS;
+    } else {
+        call_free(call);
+    }
+    mutex_unlock(&engine->lock);
+    leave_place(engine, internal);
+}
+
+/* ---- whole statements ---- */
+
+enum status engine_rows(struct engine *engine, const struct engine_view *view, const char *sql, struct buf *out, struct err *err) {
+    must(sql);
+    struct engine_query query = {.sql = str_of(sql), .format = RESULT_JSON, .view = view, .internal = true};
+    struct engine_call *call;
+    enum status st = engine_query_start(engine, &query, &call, err);
+    if (st != OK) {
+        return st;
+    }
+    BUF_SCOPE(rows);
+    rows.limit = ROWS_BYTES_MAX;
+    while (st == OK && buf_reserve(&rows, 65536)) {
+        size_t got;
+        st = engine_call_read(call, rows.p + rows.n, 65536, &got, err);
+        if (st != OK || !got) {
+            break;
+        }
+        rows.n += got;
+    }
+    engine_call_end(&call);
+    if (st == OK && rows.failed) {
+        return err_set(err, E_LIMIT, "an internal query gave more than %u MB", ROWS_BYTES_MAX >> 20);
+    }
+    if (st == OK) {
+        buf_str(out, buf_view(&rows));
+    }
+    return st;
+}
+
+enum status engine_copy(struct engine *engine, struct arena *arena, const struct engine_copy *copy, struct engine_copied *out, struct err *err) {
+    must(copy->sql && copy->path);
+    struct engine_request request = {
+        .kind = CALL_COPY,
+        .internal = true,
+        .time_ms = copy->time_ms,
+        .sql = str_of(copy->sql),
+        .path = copy->path,
+        .columns = copy->columns,
+        .columns_n = copy->columns_n,
+        .row_group_rows = copy->row_group_rows ? copy->row_group_rows : 20480,
+    };
+    struct engine_call *call;
+    enum status st = call_start(engine, &request, copy->view, &call, err);
+    if (st != OK) {
+        return st;
+    }
+    struct engine_copied copied = {0};
+    bool got = false;
+    while (st == OK && !call->finished) {
+        struct wire_header header;
+        st = next_frame(call, &header, err);
+        struct wire_in in = {call->frame.p, call->frame.n, false};
+        if (st == OK && header.kind == ANSWER_COPIED) {
+            got = wire_get_copied(&in, arena, &copied);
+        } else if (st == OK && header.kind == ANSWER_PROGRESS && copy->progress) {
+            double fraction = (double)wire_u64(&in) / 1e6;
+            copy->progress(copy->progress_context, fraction);
+        }
+    }
+    if (st == OK && !got) {
+        st = err_set(err, E_INTERNAL, "the engine did not say what it copied");
+    }
+    engine_call_end(&call);
+    if (st == OK) {
+        *out = copied;
+    }
+    return st;
+}
+
+struct engine_stats engine_stats(struct engine *engine) {
+    WITH_LOCK(&engine->lock);
+    struct engine_stats stats = {.started = engine->child, .died = engine->died, .calls_running = engine->user_calls + engine->internal_calls, .cpu_seconds = engine->cpu_before};
+    if (engine->state == CHILD_UP) {
+        stats.resident_bytes = host_resident_bytes(engine->process.pid);
+        stats.cpu_seconds += host_cpu_seconds(engine->process.pid);
+    }
+    return stats;
+}

@@ -1,0 +1,277 @@
+/* A session of the engine: connection, own catalog, and the views of the tables at the versions that the current statement sees. */
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "base/mem.h"
+#include "lake/engine_child.h"
+
+/* Which version of a table the session's view shows. */
+struct view_state {
+    uint64_t serial; /* child_table.serial; 0: none yet */
+    bool schema_made;
+};
+
+void sql_quote_name(struct buf *out, const char *name) {
+    buf_char(out, '"');
+    for (const char *p = name; *p; p++) {
+        if (*p == '"') {
+            buf_char(out, '"');
+        }
+        buf_char(out, *p);
+    }
+    buf_char(out, '"');
+}
+
+void sql_quote_text(struct buf *out, struct str text) {
+    buf_char(out, '\'');
+    for (size_t i = 0; i < text.n; i++) {
+        if (text.p[i] == '\'') {
+            buf_char(out, '\'');
+        }
+        buf_char(out, text.p[i]);
+    }
+    buf_char(out, '\'');
+}
+
+/* ---- errors ---- */
+
+static enum status status_of(duckdb_error_type type, const char *text) {
+    switch (type) {
+    case DUCKDB_ERROR_OUT_OF_MEMORY: return E_LIMIT;
+    case DUCKDB_ERROR_PERMISSION: return E_DENIED;
+    case DUCKDB_ERROR_INTERRUPT: return E_CANCELLED;
+    case DUCKDB_ERROR_NOT_IMPLEMENTED: return E_UNSUPPORTED;
+    case DUCKDB_ERROR_IO: return strstr(text, "No space left") ? E_NO_SPACE : E_IO;
+    case DUCKDB_ERROR_INTERNAL:
+    case DUCKDB_ERROR_FATAL:
+    case DUCKDB_ERROR_NULL_POINTER: return E_INTERNAL;
+    default: return E_INVALID;
+    }
+}
+
+/* DuckDB's message can be long (candidate functions); what counts is its first line and the place: "LINE 1: …" with the caret below. */
+static void shorten(const char *text, char *out, size_t n) {
+    const char *place = strstr(text, "\n\nLINE ");
+    size_t all = strlen(text);
+    if (all < n) {
+        memcpy(out, text, all + 1);
+        return;
+    }
+    size_t place_n = place ? strlen(place) : 0;
+    if (place_n > n / 2) {
+        place_n = 0;
+    }
+    size_t head_n = n - 1 - place_n - 3;
+    const char *line = strchr(text, '\n');
+    if (line && (size_t)(line - text) < head_n) {
+        head_n = (size_t)(line - text);
+    }
+    while (head_n && ((unsigned char)text[head_n] & 0xC0) == 0x80) {
+        head_n--;
+    }
+    snprintf(out, n, "%.*s%s%s", (int)head_n, text, head_n < all - place_n && !(line && line == text + head_n) ? "…" : "", place_n ? place : "");
+}
+
+enum status duckdb_failed(const struct statement *s, duckdb_error_type type, const char *text, struct err *err) {
+    if (s && s->stop == STOP_TIMEOUT) {
+        return err_set(err, E_TIMEOUT, "the query took longer than its limit of %lld ms", (long long)s->request.time_ms);
+    }
+    if (s && s->stop == STOP_CANCELLED) {
+        return err_set(err, E_CANCELLED, "the query was cancelled");
+    }
+    char text_short[ERR_TEXT_MAX];
+    shorten(text ? text : "DuckDB gave no reason", text_short, sizeof text_short);
+    return err_set(err, status_of(type, text_short), "%s", text_short);
+}
+
+/* ---- connection ---- */
+
+enum status session_run(struct session *session, const char *sql, struct err *err) {
+    duckdb_result result;
+    enum status st = OK;
+    if (duckdb_query(session->connection, sql, &result) != DuckDBSuccess) {
+        st = duckdb_failed(session->statement, duckdb_result_error_type(&result), duckdb_result_error(&result), err);
+    }
+    duckdb_destroy_result(&result);
+    return st;
+}
+
+enum status session_begin(struct session *session, struct err *err) {
+    if (session->ready) {
+        return OK;
+    }
+    if (!session->connection && duckdb_connect(session->child->db, &session->connection) != DuckDBSuccess) {
+        return err_set(err, E_INTERNAL, "connecting to DuckDB");
+    }
+    char sql[160];
+    snprintf(sql, sizeof sql, "ATTACH IF NOT EXISTS ':memory:' AS cupel%u; USE cupel%u", session->index, session->index);
+    enum status st = session_run(session, sql, err);
+    if (st != OK) {
+        return st;
+    }
+    if (duckdb_prepare(session->connection, "SELECT json_serialize_sql($1::VARCHAR)", &session->parse) != DuckDBSuccess) {
+        st = err_set(err, E_INTERNAL, "preparing the parser: %s", duckdb_prepare_error(session->parse));
+        duckdb_destroy_prepare(&session->parse);
+        return st;
+    }
+    duckdb_client_context context;
+    duckdb_connection_get_client_context(session->connection, &context);
+    mutex_lock(&session->child->lock);
+    session->connection_id = duckdb_client_context_get_connection_id(context);
+    session->ready = true;
+    mutex_unlock(&session->child->lock);
+    duckdb_destroy_client_context(&context);
+    return OK;
+}
+
+/* ---- views ---- */
+
+static const char *const bronze_columns[] = {"_event_id", "_stream", "_partition", "_offset", "_received_at", "_source", "_key", "_headers", "_content_type", "payload",
+    "_body", "_valid_json"};
+
+static bool is_bronze_column(const char *name) {
+    for (size_t i = 0; i < sizeof bronze_columns / sizeof *bronze_columns; i++) {
+        if (strcmp(bronze_columns[i], name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+enum select_source { FROM_FILES, FROM_LOG, FROM_NOTHING };
+
+/* SELECT of the columns; those that the source lacks are NULL. */
+static void put_select(struct buf *sql, const struct engine_table *t, enum select_source source) {
+    buf_text(sql, "SELECT ");
+    for (size_t i = 0; i < t->columns_n; i++) {
+        buf_text(sql, i ? ", " : "");
+        if (source == FROM_FILES) {
+            sql_quote_name(sql, t->columns[i].name);
+            continue;
+        }
+        buf_text(sql, "CAST(");
+        if (source == FROM_LOG && is_bronze_column(t->columns[i].name)) {
+            sql_quote_name(sql, t->columns[i].name);
+        } else {
+            buf_text(sql, "NULL");
+        }
+        buf_printf(sql, " AS %s) AS ", t->columns[i].type);
+        sql_quote_name(sql, t->columns[i].name);
+    }
+}
+
+/* Files are read by field id, so that renamed and added columns come out right; what a file lacks is NULL. */
+static void put_files(struct buf *sql, const struct engine_table *t) {
+    put_select(sql, t, FROM_FILES);
+    buf_text(sql, " FROM read_parquet([");
+    for (size_t i = 0; i < t->files_n; i++) {
+        buf_text(sql, i ? ", " : "");
+        sql_quote_text(sql, str_of(t->files[i]));
+    }
+    buf_text(sql, "], schema => MAP {");
+    for (size_t i = 0; i < t->columns_n; i++) {
+        buf_printf(sql, "%s%d: {name: ", i ? ", " : "", t->columns[i].field_id);
+        sql_quote_text(sql, str_of(t->columns[i].name));
+        buf_text(sql, ", type: ");
+        sql_quote_text(sql, str_of(t->columns[i].type));
+        buf_text(sql, ", default_value: NULL}");
+    }
+    buf_text(sql, "})");
+}
+
+static void put_view(struct buf *sql, const struct engine_table *t) {
+    must(t->columns_n > 0);
+    if (t->files_n) {
+        put_files(sql, t);
+    }
+    if (t->has_log) {
+        buf_text(sql, t->files_n ? " UNION ALL " : "");
+        put_select(sql, t, FROM_LOG);
+        buf_printf(sql, " FROM cupel_log(%u)", t->stream);
+    }
+    if (!t->files_n && !t->has_log) {
+        put_select(sql, t, FROM_NOTHING);
+        buf_text(sql, " WHERE false");
+    }
+}
+
+static enum status make_view(struct session *session, const struct child_table *table, struct err *err) {
+    const struct engine_table *t = &table->definition;
+    if (t->unreadable) {
+        return err_set(err, E_UNSUPPORTED, "%s.%s cannot be read: %s", t->schema, t->name, t->unreadable);
+    }
+    BUF_SCOPE(key);
+    buf_printf(&key, "%s.%s", t->schema, t->name);
+    struct view_state *state = map_get(session->views, buf_view(&key));
+    if (state && state->serial == table->serial) {
+        return OK;
+    }
+    if (!state) {
+        state = mem_zalloc(sizeof *state);
+        map_put(session->views, buf_view(&key), state);
+    }
+    BUF_SCOPE(sql);
+    if (!state->schema_made) {
+        buf_text(&sql, "CREATE SCHEMA IF NOT EXISTS ");
+        sql_quote_name(&sql, t->schema);
+        buf_text(&sql, "; ");
+    }
+    state->serial = 0;
+    buf_text(&sql, "CREATE OR REPLACE VIEW ");
+    sql_quote_name(&sql, t->schema);
+    buf_char(&sql, '.');
+    sql_quote_name(&sql, t->name);
+    buf_text(&sql, " AS ");
+    put_view(&sql, t);
+    enum status st = session_run(session, buf_cstr(&sql), err);
+    if (st != OK) {
+        return err_prefix(err, "%s.%s", t->schema, t->name);
+    }
+    state->schema_made = true;
+    state->serial = table->serial;
+    return OK;
+}
+
+/* Whether some object of the tree names the table. */
+static bool tree_names(const json_t *tree, const struct engine_table *t) {
+    if (json_is_array(tree)) {
+        size_t i;
+        json_t *item;
+        json_array_foreach(tree, i, item) {
+            if (tree_names(item, t)) {
+                return true;
+            }
+        }
+        return false;
+    }
+    if (!json_is_object(tree)) {
+        return false;
+    }
+    const char *name = json_string_value(json_object_get(tree, "table_name")), *schema = json_string_value(json_object_get(tree, "schema_name"));
+    if (name && schema && str_ieq(str_of(name), str_of(t->name)) && str_ieq(str_of(schema), str_of(t->schema))) {
+        return true;
+    }
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)tree, key, value) {
+        if (tree_names(value, t)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+enum status session_make_views(struct session *session, struct statement *s, const json_t *tree, struct err *err) {
+    for (uint32_t i = 0; i < s->request.tables_n; i++) {
+        if (!tree_names(tree, &s->tables[i]->definition)) {
+            continue;
+        }
+        enum status st = make_view(session, s->tables[i], err);
+        if (st != OK) {
+            return st;
+        }
+    }
+    return OK;
+}
