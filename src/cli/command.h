@@ -101,6 +101,8 @@ enum status cli_number(const struct cli *cli, const char *name, int64_t fallback
 
 /* Prints "cupel: text" on stderr and returns the status' exit code. */
 int cli_fail(const struct err *err);
+/* The same for what a node answered: always exit code 1, the work failed. */
+int cli_failed(const struct err *err);
 /* The same for usage errors, with a pointer to the command's help. */
 int cli_usage(const struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
@@ -115,6 +117,6 @@ void completion_zsh(struct buf *out);
 
 /* One per file cmd_<name>.c */
 extern const struct command_group cmd_init, cmd_check, cmd_serve, cmd_demo, cmd_put, cmd_event, cmd_events, cmd_sql, cmd_stream, cmd_consumer, cmd_source, cmd_table,
-    cmd_conservation, cmd_quarantine, cmd_token, cmd_logs, cmd_verify, cmd_backup, cmd_completion, cmd_version, cmd_help, cmd_engine, cmd_names, cmd_generate;
+    cmd_conservation, cmd_quarantine, cmd_token, cmd_logs, cmd_verify, cmd_completion, cmd_version, cmd_help, cmd_engine, cmd_names, cmd_generate;
 
 #endif

@@ -4,7 +4,7 @@
 
 static const struct command_group *const groups[] = {
     &cmd_init,  &cmd_check,        &cmd_serve,      &cmd_demo,  &cmd_put,  &cmd_event,  &cmd_events, &cmd_sql,        &cmd_stream,  &cmd_consumer, &cmd_source, &cmd_table,
-    &cmd_conservation, &cmd_quarantine, &cmd_token, &cmd_logs, &cmd_verify, &cmd_backup, &cmd_completion, &cmd_version, &cmd_help,     &cmd_engine, &cmd_names, &cmd_generate,
+    &cmd_conservation, &cmd_quarantine, &cmd_token, &cmd_logs, &cmd_verify, &cmd_completion, &cmd_version, &cmd_help,     &cmd_engine, &cmd_names, &cmd_generate,
     NULL,
 };
 

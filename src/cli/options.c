@@ -214,6 +214,11 @@ int cli_fail(const struct err *err) {
     return status_exit_code(err->status) ? status_exit_code(err->status) : 1;
 }
 
+int cli_failed(const struct err *err) {
+    (void)cli_fail(err);
+    return 1;
+}
+
 int cli_usage(const struct cli *cli, const char *format, ...) {
     char text[ERR_TEXT_MAX];
     va_list args;

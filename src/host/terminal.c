@@ -67,3 +67,7 @@ enum status host_make_private(const char *path, bool is_dir, struct err *err) {
 bool host_process_alive(int pid) {
     return pid > 0 && (kill(pid, 0) == 0 || errno == EPERM);
 }
+
+int host_self_pid(void) {
+    return (int)getpid();
+}

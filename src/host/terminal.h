@@ -18,5 +18,6 @@ enum status host_read_some(int fd, void *bytes, size_t n, size_t *got, struct er
 /* Restricts a file to its owner (mode 0600), a folder to 0700. */
 enum status host_make_private(const char *path, bool is_dir, struct err *err);
 bool host_process_alive(int pid);
+int host_self_pid(void);
 
 #endif

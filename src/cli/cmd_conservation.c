@@ -1,0 +1,91 @@
+/* cupel conservation: exit code 1 when the accounts do not add up. */
+#include <stdio.h>
+
+#include "cli/output.h"
+#include "cli/reach.h"
+#include "http/http_client.h"
+
+static const struct column stream_columns[] = {{"STREAM", "name", COLUMN_TEXT}, {"RECEIVED", "received", COLUMN_NUMBER}, {"LANDED", "landed", COLUMN_NUMBER},
+    {"IN LOG", "in_log", COLUMN_NUMBER}, {"DUPLICATES", "duplicates", COLUMN_NUMBER}, {"DIFFERENCE", "difference", COLUMN_NUMBER}, {"OK", "ok", COLUMN_BOOL}};
+static const struct column deep_columns[] = {{"STREAM", "name", COLUMN_TEXT}, {"RECEIVED", "received", COLUMN_NUMBER}, {"LANDED", "landed", COLUMN_NUMBER}, {"IN LOG", "in_log", COLUMN_NUMBER},
+    {"ROWS", "rows", COLUMN_NUMBER}, {"DUPLICATES", "duplicates", COLUMN_NUMBER}, {"DIFFERENCE", "difference", COLUMN_NUMBER}, {"OK", "ok", COLUMN_BOOL}};
+static const struct column file_columns[] = {{"SOURCE", "name", COLUMN_TEXT}, {"READ", "read", COLUMN_NUMBER}, {"LANDED", "landed", COLUMN_NUMBER},
+    {"QUARANTINED", "quarantined", COLUMN_NUMBER}, {"DIFFERENCE", "difference", COLUMN_NUMBER}, {"OK", "ok", COLUMN_BOOL}};
+static const struct column hour_columns[] = {{"HOUR", "hour", COLUMN_TIME}, {"RECEIVED", "received", COLUMN_NUMBER}, {"LANDED", "landed", COLUMN_NUMBER}, {"IN LOG", "in_log", COLUMN_NUMBER},
+    {"ROWS", "rows", COLUMN_NUMBER}, {"DUPLICATES", "duplicates", COLUMN_NUMBER}, {"OK", "ok", COLUMN_BOOL}};
+#define COLUMNS(list) list, sizeof(list) / sizeof((list)[0])
+
+static void print_hop(struct cli *cli, json_t *hops, const char *kind, const struct column *columns, size_t n) {
+    json_t *rows = json_array(), *hop;
+    size_t i;
+    json_array_foreach(hops, i, hop) {
+        const char *name = json_string_value(json_object_get(hop, "hop"));
+        if (name && strcmp(name, kind) == 0) json_array_append(rows, hop);
+    }
+    if (json_array_size(rows)) {
+        print_rows(cli, rows, columns, n);
+        putchar('\n');
+    }
+    json_decref(rows);
+}
+
+static void print_accounts(struct cli *cli, json_t *answer) {
+    json_t *hops = json_object_get(answer, "hops"), *hop;
+    size_t i;
+    if (json_is_true(json_object_get(answer, "deep")))
+        print_hop(cli, hops, "stream", COLUMNS(deep_columns));
+    else
+        print_hop(cli, hops, "stream", COLUMNS(stream_columns));
+    print_hop(cli, hops, "file", COLUMNS(file_columns));
+    json_array_foreach(hops, i, hop) {
+        json_t *hours = json_object_get(hop, "hours");
+        if (!json_array_size(hours) || (!cli_flag(cli, "hours") && json_is_true(json_object_get(hop, "ok")))) continue;
+        printf("%s%s%s\n", color_bold(cli), json_string_value(json_object_get(hop, "name")), color_off(cli));
+        print_rows(cli, hours, COLUMNS(hour_columns));
+        putchar('\n');
+    }
+    bool good = json_is_true(json_object_get(answer, "ok"));
+    printf("%s%s%s\n", good ? color_green(cli) : color_red(cli), good ? "The accounts add up." : "THE ACCOUNTS DO NOT ADD UP.", color_off(cli));
+}
+
+static int run(struct cli *cli) {
+    struct err err = {0};
+    struct reach *reach;
+    json_t *answer;
+    BUF_SCOPE(path);
+    buf_printf(&path, "/v1/conservation?deep=%s", cli_flag(cli, "deep") ? "true" : "false");
+    if (cli_value(cli, "stream")) {
+        buf_text(&path, "&stream=");
+        url_escape(&path, str_of(cli_value(cli, "stream")));
+    }
+    if (reach_open(cli, &(struct reach_options){0}, &reach, &err) != OK) return cli_fail(&err);
+    enum status status = reach_json(reach, &(struct ask){.path = buf_cstr(&path)}, &answer, &err);
+    reach_close(&reach);
+    if (status != OK) return cli_failed(&err);
+    bool good = json_is_true(json_object_get(answer, "ok"));
+    if (cli->json)
+        print_json(answer);
+    else
+        print_accounts(cli, answer);
+    json_decref(answer);
+    return good ? 0 : 1;
+}
+
+static const struct cli_option options[] = {
+    {.name = "stream", .value = "STREAM", .help = "only this stream", .complete = COMPLETE_STREAM},
+    {.name = "deep", .help = "count the rows of every bronze table by SQL too"},
+    {.name = "hours", .help = "show every receipt hour, not only those of streams that do not add up"},
+    {.name = NULL},
+};
+
+static const struct command commands[] = {{
+    .arguments = "",
+    .summary = "the accounts; exit code 1 when they do not add up",
+    .description = "Nothing is dropped in silence. Streams: events received = landed + in the log. Files: rows read = landed + quarantined. Received is counted from the log's frames, landed by "
+                   "the commits to the lake, the rest of the log from positions: three counts that do not know each other. --deep counts the tables' rows as well.",
+    .examples = "cupel conservation\ncupel conservation --deep --hours --stream orders\ncupel conservation --json",
+    .options = options,
+    .run = run,
+}};
+
+const struct command_group cmd_conservation = {.name = "conservation", .summary = "the accounts; exit code 1 when they do not add up", .commands = commands, .commands_n = 1};

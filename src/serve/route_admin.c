@@ -1,0 +1,139 @@
+/* Sources, quarantine, logs, verification, backup, reload. */
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "serve/node_priv.h"
+
+/* ---- quarantine ---- */
+
+static enum status list_quarantine(struct node *node, struct http_request *r, struct buf *out, struct err *err) {
+    BUF_SCOPE(tables);
+    struct str all, *list;
+    size_t n;
+    enum status status = lake_tables_json(node->lake, &tables, err);
+    if (status != OK) return status;
+    struct str text = str_trim(buf_view(&tables));
+    if (!json_raw_at(text, STR("tables"), &all)) all = text;
+    status = json_split_array(all, 100000, &list, &n, err);
+    if (status != OK) return status;
+    struct json_writer w = json_write_to(out);
+    json_begin_object(&w);
+    json_name(&w, "tables");
+    json_begin_array(&w);
+    for (size_t i = 0; i < n; i++) {
+        struct str schema;
+        if (json_raw_at(list[i], STR("schema"), &schema) && str_is(schema, "\"quarantine\"")) json_raw(&w, list[i]);
+    }
+    json_end_array(&w);
+    json_end_object(&w);
+    free(list);
+    return OK;
+}
+
+/* Both names of a quarantine: that of the table the rows were meant for, and its own. */
+static enum status quarantine_name(struct http_request *r, const char **out, struct err *err) {
+    const char *schema, *name;
+    enum status status = table_split(http_arena(r), http_part(r, "table"), &schema, &name, err);
+    if (status == OK) *out = strcmp(schema, "quarantine") == 0 ? name : arena_printf(http_arena(r), "%s__%s", schema, name);
+    return status;
+}
+
+static enum status show_quarantine(struct node *node, struct http_request *r, struct buf *out, struct err *err) {
+    const char *name;
+    int64_t limit;
+    BUF_SCOPE(sql);
+    BUF_SCOPE(rows);
+    enum status status = quarantine_name(r, &name, err);
+    if (status == OK) status = query_number(r, "limit", 100, 1, 10000, &limit, err);
+    if (status != OK) return status;
+    buf_text(&sql, "SELECT * FROM quarantine.");
+    sql_name(&sql, str_of(name));
+    buf_printf(&sql, " ORDER BY _event_id DESC LIMIT %lld", (long long)limit);
+    status = node_rows(node, buf_cstr(&sql), &rows, err);
+    if (status != OK) return status;
+    struct json_writer w = json_write_to(out);
+    json_begin_object(&w);
+    json_put_str(&w, "table", http_part(r, "table"));
+    json_name(&w, "rows");
+    json_raw(&w, str_trim(buf_view(&rows)));
+    json_end_object(&w);
+    return OK;
+}
+
+/* ---- logs ---- */
+
+static enum status show_logs(struct node *node, struct http_request *r, struct buf *out, struct err *err) {
+    struct str level = http_query(r, "level"), event = http_query(r, "event");
+    bool known = true;
+    int64_t limit;
+    struct log_query query = {.level = level.n ? log_level_parse(level, &known) : LOG_INFO, .event = event.n ? arena_strndup(http_arena(r), event.p, event.n) : NULL};
+    if (!known) return err_set(err, E_INVALID, "level: '" STR_FMT "' is not one of debug, info, warn, error", STR_ARG(str_head(level, 60)));
+    enum status status = query_number(r, "limit", 1000, 1, 100000, &limit, err);
+    if (status == OK) status = query_time(node, r, "since", &query.since_us, err);
+    if (status != OK) return status;
+    query.limit = (size_t)limit;
+    BUF_SCOPE(lines);
+    status = log_sink_read(&node->host, node->data_dir, &query, &lines, err);
+    if (status != OK) return status;
+    struct str rest = buf_view(&lines);
+    struct json_writer w = json_write_to(out);
+    json_begin_object(&w);
+    json_name(&w, "records");
+    json_begin_array(&w);
+    while (rest.n > 0) json_raw(&w, str_cut(&rest, '\n'));
+    json_end_array(&w);
+    json_end_object(&w);
+    return OK;
+}
+
+/* ---- verify ---- */
+
+static enum status verify(struct node *node, struct http_request *r, struct buf *out, struct err *err) {
+    struct stream_recovery log = {0};
+    BUF_SCOPE(lake);
+    BUF_SCOPE(ledger);
+    uint64_t problems = 0;
+    enum status status = stream_verify(node->log, http_arena(r), &log, err);
+    if (status == OK) status = lake_verify(node->lake, &lake, &problems, err);
+    if (status == OK) status = ledger_check(node->ledger, &ledger, err);
+    if (status != OK) return status;
+    bool good = problems == 0 && log.damaged_groups == 0 && ledger.n == 0;
+    struct json_writer w = json_write_to(out);
+    json_begin_object(&w);
+    json_put_bool(&w, "ok", good);
+    json_name(&w, "log");
+    json_begin_object(&w);
+    json_put_int(&w, "segments", (int64_t)log.segments);
+    json_put_int(&w, "groups", (int64_t)log.groups);
+    json_put_int(&w, "records", (int64_t)log.records);
+    json_put_int(&w, "damaged_groups", (int64_t)log.damaged_groups);
+    json_put_text(&w, "damage", log.damage);
+    json_end_object(&w);
+    json_name(&w, "lake");
+    json_raw(&w, lake.n ? str_trim(buf_view(&lake)) : STR("{}"));
+    json_put_int(&w, "lake_problems", (int64_t)problems);
+    json_put_str(&w, "ledger_problems", str_make(ledger.n ? ledger.p : "", ledger.n));
+    json_end_object(&w);
+    if (!good) log_error("serve", "verification found problems", LOG_INT("lake_problems", problems), LOG_INT("damaged_groups", log.damaged_groups), NULL);
+    return OK;
+}
+
+static enum status reload(struct node *node, struct http_request *r, struct buf *out, struct err *err) { return node_reload(node, out, err); }
+
+JSON_HANDLER(on_list_quarantine, list_quarantine)
+JSON_HANDLER(on_show_quarantine, show_quarantine)
+JSON_HANDLER(on_logs, show_logs)
+JSON_HANDLER(on_verify, verify)
+JSON_HANDLER(on_reload, reload)
+
+void routes_admin(struct node *node, struct route_list *routes) {
+    must(node && routes);
+    route_add(routes, (struct http_route){"GET", "/v1/quarantine", on_list_quarantine, node, .operation = "listQuarantine", .access = ACCESS_READ,
+                          .summary = "Tables of rows that could not be taken"});
+    route_add(routes, (struct http_route){"GET", "/v1/quarantine/{table}", on_show_quarantine, node, .operation = "showQuarantine", .access = ACCESS_READ,
+                          .summary = "The newest rows that could not be taken, with the reason and the raw bytes"});
+    route_add(routes, (struct http_route){"GET", "/v1/logs", on_logs, node, .operation = "logs", .access = ACCESS_ADMIN, .summary = "Structured logs of the server"});
+    route_add(routes, (struct http_route){"POST", "/v1/verify", on_verify, node, .operation = "verify", .access = ACCESS_ADMIN,
+                          .summary = "Check all checksums of the log, all files of the lake and the ledger"});
+    route_add(routes, (struct http_route){"POST", "/v1/reload", on_reload, node, .operation = "reload", .access = ACCESS_ADMIN, .summary = "Read cupel.yaml again, as SIGHUP does"});
+}

@@ -1,0 +1,167 @@
+/* POST /v1/sql: one SELECT over one consistent view, streamed. */
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "base/mem.h"
+#include "base/metrics.h"
+#include "serve/node_priv.h"
+
+#define PARAMS_MAX 1000
+#define SQL_BYTES_MAX (1u << 20)
+
+static struct metric queries = {.name = "cupel_sql_queries_total", .help = "Queries of users by how they ended.", .kind = METRIC_COUNTER, .labels = "outcome"};
+static struct metric first_row_time = {.name = "cupel_sql_first_row_seconds", .help = "Time from a query's arrival to its first result bytes.", .kind = METRIC_HISTOGRAM, .labels = ""};
+
+static const struct format_row {
+    const char *name, *content_type;
+    enum result_format format;
+} formats[] = {
+    {"json", "application/json", RESULT_JSON},
+    {"ndjson", "application/x-ndjson", RESULT_NDJSON},
+    {"csv", "text/csv; charset=utf-8", RESULT_CSV},
+    {"table", "text/plain; charset=utf-8", RESULT_TABLE},
+    {"parquet", "application/vnd.apache.parquet", RESULT_PARQUET},
+};
+#define FORMATS_N (sizeof formats / sizeof formats[0])
+
+/* One query under way, from its start to the last byte; heap, because the stream outlives the handler. */
+struct query_run {
+    struct node *node;
+    struct lake_pin *pin;
+    struct engine_call *call;
+    bool failed, finished;
+};
+
+static enum status next_bytes(void *context, void *bytes, size_t n, size_t *got, struct err *err) {
+    struct query_run *run = context;
+    enum status status = engine_call_read(run->call, bytes, n, got, err);
+    run->failed = status != OK;
+    run->finished = status == OK && *got == 0;
+    return status;
+}
+
+static void end_query(void *context) {
+    struct query_run *run = context;
+    series_add(metric_series(&queries, run->finished ? "done" : run->failed ? "failed" : "cancelled"), 1);
+    engine_call_end(&run->call);
+    lake_unpin(&run->pin);
+    free(run);
+}
+
+static const struct format_row *format_named(struct str name) {
+    for (size_t i = 0; i < FORMATS_N; i++) {
+        if (str_is(name, formats[i].name)) return &formats[i];
+    }
+    return NULL;
+}
+
+/* By Accept, the first of ours that stands in it; quality values do not matter to a client that names one format. */
+static const struct format_row *format_accepted(struct str accept) {
+    long best_at = -1;
+    const struct format_row *best = &formats[0];
+    for (size_t i = 0; i < FORMATS_N && accept.p; i++) {
+        struct str type = str_of(formats[i].content_type);
+        type = str_cut(&type, ';');
+        long at = str_find(accept, type);
+        if (at >= 0 && (best_at < 0 || at < best_at)) {
+            best_at = at;
+            best = &formats[i];
+        }
+    }
+    return best;
+}
+
+/* "params": the raw JSON text of each, so that numbers and nested values reach the engine as they were written. */
+static enum status read_params(struct http_request *r, struct engine_query *query, struct err *err) {
+    struct str raw, *list;
+    size_t n;
+    if (!json_raw_at(http_body(r), STR("params"), &raw) || str_is(raw, "null")) return OK;
+    if (raw.n == 0 || raw.p[0] != '[') return err_set(err, E_INVALID, "params: must be an array, one value per $1, $2, …");
+    enum status status = json_split_array(raw, PARAMS_MAX, &list, &n, err);
+    if (status != OK) return status;
+    struct str *params = arena_new_array(http_arena(r), struct str, n + 1);
+    for (size_t i = 0; i < n; i++) params[i] = list[i];
+    free(list);
+    query->params = params;
+    query->params_n = n;
+    return OK;
+}
+
+static enum status read_json_request(struct http_request *r, struct engine_query *query, const struct format_row **format, struct err *err) {
+    struct body *body;
+    struct str name;
+    int64_t rows = 0, width = 0, time_ms = 0;
+    enum status status = body_open(r, &body, err);
+    if (status != OK) return status;
+    if (!body_text(body, "query", &query->sql)) status = err_set(err, E_INVALID, "query: is missing; the body is {\"query\": \"SELECT …\"}");
+    if (status == OK && body_text(body, "format", &name) && !(*format = format_named(name)))
+        status = err_set(err, E_INVALID, "format: '" STR_FMT "' is not one of json, ndjson, csv, table, parquet", STR_ARG(str_head(name, 60)));
+    if (status == OK) status = body_number(body, "rows_max", 0, 0, 1000000000, &rows, err);
+    if (status == OK) status = body_number(body, "width_max", 0, 0, 100000, &width, err);
+    if (status == OK) status = body_number(body, "time_ms", 0, 0, INT64_C(86400000), &time_ms, err);
+    body_close(&body);
+    if (status != OK) return status;
+    query->rows_max = (uint32_t)rows;
+    query->width_max = (uint32_t)width;
+    query->time_ms = time_ms;
+    return read_params(r, query, err);
+}
+
+/* The body is JSON, or the bare SQL text as application/sql or text/plain. */
+static enum status read_request(struct http_request *r, struct engine_query *query, const struct format_row **format, struct err *err) {
+    struct str type = http_content_type(r);
+    *format = format_accepted(http_header(r, "Accept"));
+    if (http_body(r).n > SQL_BYTES_MAX) return err_set(err, E_LIMIT, "the query is larger than %u bytes", SQL_BYTES_MAX);
+    if (str_is(type, "application/sql") || str_is(type, "text/plain")) {
+        query->sql = http_body(r);
+        return utf8_valid(query->sql) ? OK : err_set(err, E_INVALID, "the query is not valid UTF-8");
+    }
+    return read_json_request(r, query, format, err);
+}
+
+/* A query's time never goes beyond what cupel.yaml allows. */
+static void limit_time(struct node *node, struct engine_query *query) {
+    int64_t most_ms = (int64_t)node_config(node)->sql.query_seconds * 1000;
+    if (most_ms > 0 && query->time_ms > most_ms) query->time_ms = most_ms;
+}
+
+static enum status start(struct query_run *run, struct engine_query *query, struct err *err) {
+    enum status status = lake_pin(run->node->lake, &run->pin, err);
+    if (status != OK) return status;
+    query->view = lake_pin_view(run->pin);
+    status = engine_query_start(run->node->engine, query, &run->call, err);
+    if (status != OK) lake_unpin(&run->pin);
+    return status;
+}
+
+static void run_query(struct node *node, struct http_request *r) {
+    struct engine_query query = {0};
+    const struct format_row *format = NULL;
+    struct err err = {0};
+    int64_t started_us = host_monotonic_us(&node->host);
+    enum status status = read_request(r, &query, &format, &err);
+    struct query_run *run = mem_zalloc(sizeof *run);
+    run->node = node;
+    if (status == OK) {
+        query.format = format->format;
+        limit_time(node, &query);
+        status = start(run, &query, &err);
+    }
+    if (status != OK) {
+        series_add(metric_series(&queries, status == E_INVALID || status == E_DENIED ? "refused" : status == E_CANCELLED ? "cancelled" : "failed"), 1);
+        free(run);
+        node_problem(r, &err);
+        return;
+    }
+    series_observe(metric_series(&first_row_time), (double)(host_monotonic_us(&node->host) - started_us) / 1e6);
+    http_answer_stream(r, 200, format->content_type, next_bytes, end_query, run);
+}
+
+static void post_sql(void *context, struct http_request *r) { node_offload(context, r, run_query); }
+
+void routes_sql(struct node *node, struct route_list *routes) {
+    metric_register(&queries);
+    metric_register(&first_row_time);
+    route_add(routes, (struct http_route){"POST", "/v1/sql", post_sql, node, .decompress = true, .operation = "query", .access = ACCESS_READ,
+                          .summary = "Run one SELECT over all tables and the newest events; the result is streamed"});
+}
