@@ -161,7 +161,8 @@ static void processes_are_waited_for(void **state) {
     struct host_process p;
     struct err err;
     int status = -1;
-    char *argv[] = {"/bin/sleep", "30", NULL};
+    static char program[] = "/bin/sleep", seconds[] = "30", nowhere[] = "/nonexistent/binary";
+    char *argv[] = {program, seconds, NULL};
     assert_int_equal(host_spawn(argv, NULL, 0, &p, &err), OK);
     pid_t pid = p.pid;
     assert_false(host_process_wait(&p, 50, &status));
@@ -169,7 +170,7 @@ static void processes_are_waited_for(void **state) {
     host_process_kill(&p, SIGKILL);
     assert_true(host_process_wait(&p, 5000, &status));
     assert_true(WIFSIGNALED(status));
-    char *missing[] = {"/nonexistent/binary", NULL};
+    char *missing[] = {nowhere, NULL};
     assert_int_equal(host_spawn(missing, NULL, 0, &p, &err), OK);
     assert_true(host_process_wait(&p, 5000, &status));
     assert_int_equal(WEXITSTATUS(status), 127);
