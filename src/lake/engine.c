@@ -248,7 +248,8 @@ static void *monitor_run(void *argument) {
     struct host_process process = engine->process;
     mutex_unlock(&engine->lock);
     int exit_status = 0;
-    double cpu = host_cpu_seconds(process.pid);
+    pid_t pid = process.pid;
+    double cpu = host_cpu_seconds(pid);
     if (!host_process_wait(&process, 2000, &exit_status)) {
         host_process_kill(&process, SIGKILL);
         host_process_wait(&process, -1, &exit_status);
@@ -266,7 +267,7 @@ static void *monitor_run(void *argument) {
         int64_t backoff = engine->failures ? 100LL << (engine->failures < 8 ? engine->failures : 8) : 0;
         engine->failures++;
         engine->start_after_ms = now_ms(engine) + (backoff < BACKOFF_MS_MAX ? backoff : BACKOFF_MS_MAX);
-        log_warn("engine", "the engine process ended", LOG_INT("pid", process.pid), LOG_STR("reason", engine->why_gone), NULL);
+        log_warn("engine", "the engine process ended", LOG_INT("pid", pid), LOG_STR("reason", engine->why_gone), NULL);
     }
     while (engine->calls) {
         struct engine_call *call = engine->calls;

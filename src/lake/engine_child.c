@@ -333,7 +333,6 @@ static enum status open_database(struct child *child, struct err *err) {
         {"allow_community_extensions", "false"},
         {"allow_unsigned_extensions", "false"},
         {"allow_persistent_secrets", "false"},
-        {"parquet_metadata_cache", "true"}, /* data files never change under their name */
     };
     enum status st = OK;
     for (size_t i = 0; i < sizeof settings / sizeof *settings && st == OK; i++) {
@@ -367,6 +366,7 @@ static enum status lock_down(struct child *child, duckdb_connection connection, 
     AUTO_FREE char *tmp = mem_printf("%s/tmp/engine", child->data_dir);
     sql_quote_text(&sql, str_of(tmp));
     buf_text(&sql, "; SET GLOBAL TimeZone = 'UTC'; SET GLOBAL Calendar = 'gregorian'; SET GLOBAL max_temp_directory_size = '20GB'");
+    buf_text(&sql, "; SET GLOBAL parquet_metadata_cache = true"); /* data files never change under their name */
     buf_text(&sql, "; SET GLOBAL enable_external_access = false; SET GLOBAL lock_configuration = true");
     duckdb_result result;
     enum status st = OK;

@@ -88,59 +88,6 @@ static enum status prepare_text(struct run *run, const char *text, struct err *e
     return OK;
 }
 
-/* ---- columns ---- */
-
-/* false: some column has a type whose text only DuckDB knows. */
-static bool read_columns(struct run *run, bool *plain) {
-    struct arena *arena = run->s->arena;
-    idx_t n = duckdb_prepared_statement_column_count(run->prepared);
-    run->columns = (struct result_columns){.n = n, .names = arena_new_array(arena, const char *, n), .types = arena_new_array(arena, struct value_type, n)};
-    bool all = true;
-    for (idx_t i = 0; i < n; i++) {
-        const char *name = duckdb_prepared_statement_column_name(run->prepared, i);
-        run->columns.names[i] = arena_strdup(arena, name ? name : "");
-        duckdb_free((void *)(uintptr_t)name);
-        duckdb_logical_type type = duckdb_prepared_statement_column_logical_type(run->prepared, i);
-        plain[i] = value_type_read(arena, type, &run->columns.types[i]);
-        all = all && plain[i];
-        duckdb_destroy_logical_type(&type);
-    }
-    return all;
-}
-
-static enum status wrap_exotic(struct run *run, const bool *plain, struct err *err) {
-    char *text;
-    enum status st = canonical(run, &text, err);
-    if (st != OK) {
-        return st;
-    }
-    BUF_SCOPE(sql);
-    buf_text(&sql, "SELECT ");
-    for (size_t i = 0; i < run->columns.n; i++) {
-        buf_printf(&sql, plain[i] ? "%s#%zu AS " : "%sCAST(#%zu AS VARCHAR) AS ", i ? ", " : "", i + 1);
-        sql_quote_name(&sql, run->columns.names[i]);
-    }
-    buf_printf(&sql, " FROM (%s)", text);
-    return prepare_text(run, buf_cstr(&sql), err);
-}
-
-static enum status prepare(struct run *run, struct err *err) {
-    AUTO_FREE char *text = mem_printf("%s" STR_FMT, run->explain, STR_ARG(run->sql));
-    enum status st = prepare_text(run, text, err);
-    if (st != OK) {
-        return st;
-    }
-    idx_t n = duckdb_prepared_statement_column_count(run->prepared);
-    bool *plain = arena_new_array(run->s->arena, bool, n + 1);
-    if (!read_columns(run, plain)) {
-        st = wrap_exotic(run, plain, err);
-        if (st == OK && !read_columns(run, plain)) {
-            st = err_set(err, E_UNSUPPORTED, "a column of the result has a type that cannot be shown; cast it to VARCHAR");
-        }
-    }
-    return st;
-}
-
 /* ---- parameters ---- */
 
 /* A JSON number as DuckDB's exact type: BIGINT, HUGEINT, DECIMAL; with an exponent or too many digits DOUBLE. */
@@ -230,6 +177,77 @@ static enum status execute(struct run *run, struct err *err) {
     return OK;
 }
 
+/* ---- columns ---- */
+
+static void close_result(struct run *run) {
+    if (run->has_result) {
+        duckdb_destroy_result(&run->result);
+    }
+    run->has_result = false;
+    duckdb_destroy_pending(&run->pending);
+    duckdb_destroy_prepare(&run->prepared);
+}
+
+/* Of the result, not of the prepared statement: there the types of parameters are not known. false in `plain` where only DuckDB knows the text of a type. */
+static bool read_columns(struct run *run, bool **plain) {
+    struct arena *arena = run->s->arena;
+    idx_t n = duckdb_column_count(&run->result);
+    run->columns = (struct result_columns){.n = n, .names = arena_new_array(arena, const char *, n), .types = arena_new_array(arena, struct value_type, n)};
+    *plain = arena_new_array(arena, bool, n);
+    bool all = true;
+    for (idx_t i = 0; i < n; i++) {
+        run->columns.names[i] = arena_strdup(arena, duckdb_column_name(&run->result, i));
+        duckdb_logical_type type = duckdb_column_logical_type(&run->result, i);
+        (*plain)[i] = value_type_read(arena, type, &run->columns.types[i]);
+        all = all && (*plain)[i];
+        duckdb_destroy_logical_type(&type);
+    }
+    return all;
+}
+
+/* The statement with the columns of such types cast to VARCHAR. */
+static enum status wrap(struct run *run, const bool *plain, struct err *err) {
+    char *text;
+    enum status st = canonical(run, &text, err);
+    if (st != OK) {
+        return st;
+    }
+    BUF_SCOPE(sql);
+    buf_text(&sql, "SELECT ");
+    for (size_t i = 0; i < run->columns.n; i++) {
+        buf_printf(&sql, plain[i] ? "%s#%zu AS " : "%sCAST(#%zu AS VARCHAR) AS ", i ? ", " : "", i + 1);
+        sql_quote_name(&sql, run->columns.names[i]);
+    }
+    buf_printf(&sql, " FROM (%s)", text);
+    run->sql = arena_str(run->s->arena, buf_view(&sql));
+    return OK;
+}
+
+static enum status open_once(struct run *run, struct err *err) {
+    AUTO_FREE char *text = mem_printf("%s" STR_FMT, run->explain, STR_ARG(run->sql));
+    enum status st = prepare_text(run, text, err);
+    st = st == OK ? bind_params(run, err) : st;
+    return st == OK ? execute(run, err) : st;
+}
+
+/* Runs the statement up to where its columns are known and shown as text. */
+static enum status open_result(struct run *run, struct err *err) {
+    bool *plain;
+    enum status st = open_once(run, err);
+    if (st != OK || read_columns(run, &plain)) {
+        return st;
+    }
+    close_result(run);
+    st = wrap(run, plain, err);
+    st = st == OK ? open_once(run, err) : st;
+    if (st == OK && !read_columns(run, &plain)) {
+        st = err_set(err, E_UNSUPPORTED, "a column of the result has a type that cannot be shown; cast it to VARCHAR");
+    }
+    return st;
+}
+
+/* ---- sending ---- */
+
 /* *chunk NULL at the end. */
 static enum status fetch(struct run *run, duckdb_data_chunk *chunk, struct err *err) {
     *chunk = duckdb_fetch_chunk(run->result);
@@ -287,7 +305,7 @@ static enum status send_end(struct statement *s, struct err *err) {
 
 static enum status run_text(struct run *run, struct err *err) {
     struct statement *s = run->s;
-    enum status st = execute(run, err);
+    enum status st = open_result(run, err);
     duckdb_data_chunk chunk = NULL;
     if (st == OK) {
         run->writer = result_new(s->arena, s->request.format, &run->columns, s->request.rows_max, s->request.width_max);
@@ -332,7 +350,9 @@ static enum status run_parquet(struct run *run, struct err *err) {
     if (*run->explain) {
         return err_set(err, E_INVALID, "EXPLAIN has no Parquet form");
     }
-    enum status st = canonical(run, &text, err);
+    enum status st = open_result(run, err); /* for the columns, and for errors that name the user's own text */
+    close_result(run);
+    st = st == OK ? canonical(run, &text, err) : st;
     if (st != OK) {
         return st;
     }
@@ -341,7 +361,6 @@ static enum status run_parquet(struct run *run, struct err *err) {
     buf_printf(&sql, "COPY (%s) TO ", text);
     sql_quote_text(&sql, str_of(path));
     buf_text(&sql, " (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)");
-    struct result_columns columns = run->columns;
     st = prepare_text(run, buf_cstr(&sql), err);
     st = st == OK ? bind_params(run, err) : st;
     st = st == OK ? execute(run, err) : st;
@@ -351,7 +370,6 @@ static enum status run_parquet(struct run *run, struct err *err) {
         s->rows = (uint64_t)((int64_t *)duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0)))[0];
     }
     duckdb_destroy_data_chunk(&chunk);
-    run->columns = columns;
     st = st == OK ? send_head(run, err) : st;
     st = st == OK ? send_file(s, path, err) : st;
     s->child->host.fs->unlink(s->child->host.fs->self, path, NULL);
@@ -382,19 +400,13 @@ enum status query_run(struct statement *s, struct err *err) {
     must(s->session && s->request.sql.p);
     struct run run = {.s = s, .connection = s->session->connection, .explain = ""};
     enum status st = start(&run, err);
-    st = st == OK ? prepare(&run, err) : st;
-    st = st == OK ? bind_params(&run, err) : st;
     if (st == OK) {
         st = s->request.format == RESULT_PARQUET ? run_parquet(&run, err) : run_text(&run, err);
     }
     if (run.writer) {
         result_free(run.writer);
     }
-    if (run.has_result) {
-        duckdb_destroy_result(&run.result);
-    }
-    duckdb_destroy_pending(&run.pending);
-    duckdb_destroy_prepare(&run.prepared);
+    close_result(&run);
     json_decref(run.tree);
     return st;
 }
