@@ -42,7 +42,7 @@ enum status landing_reading_check(const struct landing_reading *r, struct err *e
 
 struct making {
     const struct host *host;
-    struct arena *arena;
+    struct arena *arena, *tmp; /* of the plan; of its making */
     const struct landing_reading *reading;
     struct file_scan scan;
     struct str text;  /* the sample without BOM; UTF-16 decoded */
@@ -86,7 +86,7 @@ static void decode_sample(struct making *m) {
     if (m->plan.encoding.kind != ENCODING_UTF16LE && m->plan.encoding.kind != ENCODING_UTF16BE) return;
     struct utf16_decoder decoder;
     utf16_begin(&decoder, m->plan.encoding.kind == ENCODING_UTF16BE);
-    char *out = arena_alloc(m->arena, sample.n / 2 * 3 + 64);
+    char *out = arena_alloc(m->tmp, sample.n / 2 * 3 + 64);
     size_t n = utf16_decode(&decoder, sample.p, sample.n, out);
     if (m->whole) n += utf16_end(&decoder, out + n);
     m->text = (struct str){out, n};
@@ -132,7 +132,7 @@ static bool has_parquet_magic(struct str sample) { return sample.n >= 4 && memcm
 
 static void choose_format(struct making *m) {
     enum landing_format format = m->reading->format;
-    struct str name = extension(m->arena, m->plan.name), text = str_trim(m->text);
+    struct str name = extension(m->tmp, m->plan.name), text = str_trim(m->text);
     if (format == LANDING_JSON || (format == LANDING_AUTO && str_is(name, "json"))) format = json_kind(m);
     else if (format == LANDING_AUTO && (str_is(name, "ndjson") || str_is(name, "jsonl"))) format = LANDING_NDJSON;
     else if (format == LANDING_AUTO && (str_is(name, "csv"))) format = LANDING_CSV;
@@ -159,18 +159,18 @@ static void name_csv_columns(struct making *m, const struct csv_parser *parser, 
     struct landing_plan *plan = &m->plan;
     if (record->cells_n > plan->columns_max)
         return reject(m, arena_printf(m->arena, "line %llu: %zu columns are over columns_max %zu", (unsigned long long)record->line, record->cells_n, plan->columns_max));
-    struct str *keys = arena_new_array(m->arena, struct str, record->cells_n);
+    struct str *keys = arena_new_array(m->tmp, struct str, record->cells_n);
     struct encoding_table table;
     if (plan->encoding.kind == ENCODING_SINGLE && encoding_table_make(&plan->encoding, &table, NULL) != OK) must_not();
     for (size_t i = 0; plan->header && i < record->cells_n; i++) {
-        struct str text = csv_text(parser, m->arena, parser->cells[i], parser->flags[i]);
+        struct str text = csv_text(parser, m->tmp, parser->cells[i], parser->flags[i]);
         size_t bad_at = utf8_valid_prefix(text.p, text.n);
-        bool fine = plan->encoding.kind == ENCODING_SINGLE ? encoding_decode(&table, m->arena, text, &text, &bad_at) : bad_at == text.n;
+        bool fine = plan->encoding.kind == ENCODING_SINGLE ? encoding_decode(&table, m->tmp, text, &text, &bad_at) : bad_at == text.n;
         if (fine && memchr(text.p, 0, text.n)) return reject(m, arena_printf(m->arena, "header: a NUL byte stands in the name of column %zu", i + 1));
         if (!fine)
             return reject(m, arena_printf(m->arena, "header: byte 0x%02X in the name of column %zu means nothing in %s", (unsigned char)text.p[bad_at], i + 1,
                 plan->encoding.name));
-        keys[i] = arena_str(m->arena, text);
+        keys[i] = text;
     }
     plan->columns = landing_columns_name(m->arena, keys, record->cells_n);
     plan->columns_n = record->cells_n;
@@ -180,7 +180,7 @@ static void csv_columns(struct making *m) {
     csv_dialect_of(m);
     struct csv_parser parser;
     struct csv_record record = {0};
-    char *bytes = arena_zalloc(m->arena, m->text.n + CSV_PADDING);
+    char *bytes = arena_zalloc(m->tmp, m->text.n + CSV_PADDING);
     memcpy(bytes, m->text.p, m->text.n);
     csv_begin(&parser, m->plan.dialect, m->plan.record_bytes_max, m->plan.columns_max + 1);
     enum csv_step step = CSV_SKIP;
@@ -241,7 +241,7 @@ static enum status find_columns(struct making *m, struct err *err) {
 static enum status examine(struct making *m, struct err *err) {
     struct landing_plan *plan = &m->plan;
     if (m->scan.damage != OK) {
-        reject(m, m->scan.damage_text);
+        reject(m, arena_strdup(m->arena, m->scan.damage_text));
         return OK;
     }
     bool parquet = has_parquet_magic(m->scan.sample);
@@ -270,7 +270,8 @@ enum status landing_plan_make(const struct host *host, struct arena *arena, cons
     struct err *err) {
     enum status st = landing_reading_check(reading, err);
     if (st != OK) return st;
-    struct making m = {.host = host, .arena = arena, .reading = reading};
+    ARENA_SCOPE(tmp);
+    struct making m = {.host = host, .arena = arena, .tmp = tmp, .reading = reading};
     m.plan.path = arena_strdup(arena, path);
     m.plan.name = last_part(m.plan.path);
     m.plan.header = !reading->no_header;
@@ -280,7 +281,7 @@ enum status landing_plan_make(const struct host *host, struct arena *arena, cons
     m.plan.columns_max = reading->columns_max ? reading->columns_max : LANDING_COLUMNS_DEFAULT;
     struct fs_stat stat;
     st = host->fs->stat(host->fs->self, path, &stat, err);
-    if (st == OK) st = file_scan(host, arena, path, LANDING_SAMPLE_BYTES, reading->file_bytes_max, &m.scan, err);
+    if (st == OK) st = file_scan(host, tmp, path, LANDING_SAMPLE_BYTES, reading->file_bytes_max, &m.scan, err);
     if (st != OK) return st;
     memcpy(m.plan.hash, m.scan.hash, sizeof m.plan.hash);
     m.plan.size_bytes = m.scan.size_bytes;

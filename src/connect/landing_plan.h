@@ -71,9 +71,9 @@ enum status landing_plan_unchanged(const struct host *host, const struct landing
 /* For people: format, compression, encoding, dialect, header, columns as members of an open JSON object. */
 struct json_writer;
 void landing_plan_describe(const struct landing_plan *plan, struct json_writer *w);
-/* As spec of the row source (landing_kinds.c): everything needed to read the rows. `spool` is where bad rows go. */
-void landing_plan_write(const struct landing_plan *plan, const char *spool, struct buf *out);
-enum status landing_plan_read(struct arena *arena, struct str spec, struct landing_plan *out, const char **spool, struct err *err);
+/* As spec of the row source (landing_kinds.c): everything needed to read the rows. `id` comes back in its report, bad rows go to the file `spool`. */
+void landing_plan_write(const struct landing_plan *plan, int64_t id, const char *spool, struct buf *out);
+enum status landing_plan_read(struct arena *arena, struct str spec, struct landing_plan *out, int64_t *id, const char **spool, struct err *err);
 
 /* Column names of a file from what stands in it: blanks trimmed, empty ones column_<n>, control characters removed, repeated ones (without case) and those that
  * cupel adds itself (_event_id …) numbered: name_2. */

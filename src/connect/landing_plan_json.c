@@ -28,9 +28,10 @@ void landing_plan_describe(const struct landing_plan *plan, struct json_writer *
     json_end_array(w);
 }
 
-void landing_plan_write(const struct landing_plan *plan, const char *spool, struct buf *out) {
+void landing_plan_write(const struct landing_plan *plan, int64_t id, const char *spool, struct buf *out) {
     struct json_writer w = json_write_to(out);
     json_begin_object(&w);
+    json_put_int(&w, "id", id);
     json_put_text(&w, "path", plan->path);
     json_put_text(&w, "spool", spool);
     json_put_int(&w, "format", plan->format);

@@ -36,10 +36,11 @@ static void read_lists(struct arena *arena, json_t *spec, struct landing_plan *p
     plan->nulls = texts;
 }
 
-enum status landing_plan_read(struct arena *arena, struct str text, struct landing_plan *out, const char **spool, struct err *err) {
+enum status landing_plan_read(struct arena *arena, struct str text, struct landing_plan *out, int64_t *id, const char **spool, struct err *err) {
     struct landing_plan plan = {0};
     json_t *spec = json_loadb(text.p, text.n, 0, NULL);
     bool fine = json_is_object(spec);
+    int64_t file_id = integer(spec, "id", INT64_MIN, INT64_MAX, &fine);
     plan.path = text_of(arena, json_object_get(spec, "path"), &fine);
     json_t *spool_value = json_object_get(spec, "spool");
     const char *spool_path = json_is_null(spool_value) ? NULL : text_of(arena, spool_value, &fine);
@@ -62,5 +63,6 @@ enum status landing_plan_read(struct arena *arena, struct str text, struct landi
     if (!fine) return err_set(err, E_INVALID, "the landing specification cannot be read");
     *out = plan;
     *spool = spool_path;
+    *id = file_id;
     return OK;
 }

@@ -1,0 +1,173 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "connect/landing_priv.h"
+
+#define LAST_FILES 5
+#define TEST_ROWS 5
+#define TEST_BAD_ROWS 5
+#define TEST_RAW_BYTES 200
+
+/* ---- source list ---- */
+
+static const char *outcome_name(const struct landing_file *f) {
+    if (f->state == LANDING_TAKEN) return "taken";
+    return f->rejected ? "rejected" : "landed";
+}
+
+static const char *file_name(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+static void write_file(struct json_writer *w, const struct landing_file *f) {
+    json_begin_object(w);
+    json_put_text(w, "file", file_name(f->path));
+    json_put_text(w, "hash", f->hash);
+    json_put_text(w, "outcome", outcome_name(f));
+    json_put_time_ms(w, "received_at", f->received_ms);
+    json_put_int(w, "rows_read", (int64_t)f->rows_read);
+    json_put_int(w, "rows_landed", (int64_t)f->rows_landed);
+    json_put_int(w, "rows_quarantined", (int64_t)f->rows_quarantined);
+    if (f->reason) json_put_text(w, "reason", f->reason);
+    if (f->moved_to && f->moved_to[0]) json_put_text(w, "moved_to", f->moved_to);
+    json_end_object(w);
+}
+
+static enum status write_source(struct landing *landing, struct source_state *s, struct json_writer *w, struct err *err) {
+    ARENA_SCOPE(arena);
+    struct landing_file *files;
+    size_t n;
+    enum status st = ledger_landing_list(landing->options.ledger, arena, s->config->name, -1, LAST_FILES, &files, &n, err);
+    if (st != OK) return st;
+    json_begin_object(w);
+    json_put_text(w, "name", s->config->name);
+    json_put_text(w, "type", "landing");
+    json_put_text(w, "folder", s->config->folder);
+    json_put_text(w, s->config->table ? "table" : "stream", s->config->table ? s->config->table : s->config->stream);
+    json_put_int(w, "waiting", (int64_t)atomic_load(&s->waiting));
+    json_put_int(w, "oldest_waiting_s", (int64_t)(atomic_load(&s->oldest_ms) / 1000));
+    json_put_int(w, "files_landed", series_value(s->files_landed));
+    json_put_int(w, "files_rejected", series_value(s->files_rejected));
+    json_put_int(w, "files_already", series_value(s->files_already));
+    json_put_int(w, "rows_landed", series_value(s->rows_landed));
+    json_put_int(w, "rows_quarantined", series_value(s->rows_quarantined));
+    json_name(w, "last");
+    json_begin_array(w);
+    for (size_t i = 0; i < n; i++) write_file(w, &files[i]);
+    json_end_array(w);
+    json_end_object(w);
+    return OK;
+}
+
+enum status landing_list_json(struct landing *landing, struct buf *out, struct err *err) {
+    struct json_writer w = json_write_to(out);
+    enum status st = OK;
+    json_begin_array(&w);
+    for (size_t i = 0; i < landing->options.sources_n && st == OK; i++) st = write_source(landing, &landing->sources[i], &w, err);
+    json_end_array(&w);
+    return st;
+}
+
+/* ---- source test ---- */
+
+static enum status first_file(struct source_state *s, struct arena *arena, const char **path, struct err *err) {
+    struct ready_file *ready;
+    size_t n, waiting;
+    WITH_LOCK(&s->busy);
+    enum status st = landing_scan(s, arena, &ready, &n, &waiting, err);
+    if (st != OK) return st;
+    if (n == 0 && waiting) return err_set(err, E_NOT_FOUND, "%s: %zu files are not complete yet", s->config->folder, waiting);
+    if (n == 0) return err_set(err, E_NOT_FOUND, "%s has no files waiting", s->config->folder);
+    *path = ready[0].path;
+    return OK;
+}
+
+static void write_row(struct json_writer *w, const struct landing_plan *plan, const struct row *row) {
+    json_begin_object(w);
+    for (size_t i = 0; i < plan->columns_n; i++) json_put_str(w, plan->columns[i].name, row->cells[i]);
+    json_end_object(w);
+}
+
+/* Reads all rows; keeps the first ones. */
+static enum status write_rows(const struct host *host, const struct landing_plan *plan, struct json_writer *w, struct err *err) {
+    struct landing_rows *rows;
+    struct landing_rows_options options = {.host = host, .plan = plan};
+    enum status st = landing_rows_open(&options, &rows, err);
+    if (st != OK) return st;
+    AUTO_FREE struct row *list = mem_alloc(1024 * sizeof *list);
+    size_t shown = 0;
+    json_name(w, "first_rows");
+    json_begin_array(w);
+    for (size_t n = 1; st == OK && n;) {
+        st = landing_rows_next(rows, list, 1024, &n, err);
+        for (size_t i = 0; i < n && st == OK && shown < TEST_ROWS; i++, shown++) write_row(w, plan, &list[i]);
+    }
+    json_end_array(w);
+    struct landing_counts counts = landing_rows_counts(rows);
+    json_put_int(w, "rows_read", (int64_t)counts.read);
+    json_put_int(w, "rows_good", (int64_t)counts.good);
+    json_put_int(w, "rows_bad", (int64_t)counts.bad);
+    json_put_int(w, "blank_lines", (int64_t)counts.blank_lines);
+    json_name(w, "first_bad_rows");
+    json_begin_array(w);
+    struct bad_row bad;
+    for (int k = 0; k < TEST_BAD_ROWS && st == OK && landing_rows_next_bad(rows, &bad); k++) {
+        json_begin_object(w);
+        json_put_int(w, "row", (int64_t)bad.number);
+        json_put_text(w, "reason", bad.reason);
+        json_put_str(w, "raw", str_head(bad.raw, TEST_RAW_BYTES));
+        json_end_object(w);
+    }
+    json_end_array(w);
+    landing_rows_close(&rows);
+    return st;
+}
+
+static enum status write_parquet(struct source_state *s, struct arena *arena, struct work_file *file, struct json_writer *w, struct err *err) {
+    enum status st = landing_probe_parquet(s, arena, file, err);
+    if (st != OK || file->plan.rejection) return st;
+    json_name(w, "columns");
+    json_begin_array(w);
+    for (size_t i = 0; i < file->plan.columns_n; i++) json_text(w, file->plan.columns[i].name);
+    json_end_array(w);
+    BUF_SCOPE(rows);
+    const char *sql = arena_printf(arena, "SELECT * EXCLUDE (file_row_number) FROM %s LIMIT %d", sql_parquet(arena, file->unpacked ? file->unpacked : file->plan.path),
+        TEST_ROWS);
+    st = engine_rows(s->landing->options.engine, NULL, sql, &rows, err);
+    if (st != OK) return st;
+    json_name(w, "first_rows");
+    json_raw(w, buf_view(&rows));
+    json_put_int(w, "rows_read", (int64_t)file->plan.rows_max);
+    json_put_int(w, "rows_good", (int64_t)file->plan.rows_max);
+    json_put_int(w, "rows_bad", 0);
+    return OK;
+}
+
+enum status landing_test(struct landing *landing, const char *source, const char *path, struct buf *out, struct err *err) {
+    ARENA_SCOPE(arena);
+    struct source_state *s = landing_find(landing, source);
+    if (!s) return err_set(err, E_NOT_FOUND, "there is no landing source %s", source);
+    struct work_file file = {0};
+    enum status st = path ? OK : first_file(s, arena, &path, err);
+    if (st == OK) st = landing_plan_make(landing->options.host, arena, path, &s->config->reading, &file.plan, err);
+    if (st != OK) return st;
+    BUF_SCOPE(text);
+    struct json_writer w = json_write_to(&text);
+    json_begin_object(&w);
+    json_put_text(&w, "source", source);
+    json_put_text(&w, "file", path);
+    json_put_text(&w, "hash", file.plan.hash);
+    json_put_int(&w, "size_bytes", (int64_t)file.plan.size_bytes);
+    if (!file.plan.rejection) landing_plan_describe(&file.plan, &w);
+    if (!file.plan.rejection)
+        st = file.plan.format == LANDING_PARQUET ? write_parquet(s, arena, &file, &w, err) : write_rows(landing->options.host, &file.plan, &w, err);
+    if (file.plan.rejection) json_put_text(&w, "rejected", file.plan.rejection);
+    json_end_object(&w);
+    if (file.unpacked) landing->options.host->fs->unlink(landing->options.host->fs->self, file.unpacked, NULL);
+    if (st == OK) buf_str(out, buf_view(&text));
+    return st;
+}

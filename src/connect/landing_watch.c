@@ -1,0 +1,195 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "connect/landing_priv.h"
+
+/* ---- what is in the folder ---- */
+
+static bool name_ignored(struct str name) {
+    static const char *const endings[] = {".tmp", ".part", ".partial", ".crdownload", ".filepart", ".swp", "~"};
+    if (name.n == 0 || name.p[0] == '.') return true;
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
+        struct str ending = str_of(endings[i]);
+        if (name.n > ending.n && str_ieq(str_from(name, name.n - ending.n), ending)) return true;
+    }
+    return false;
+}
+
+static struct seen_file *find_seen(struct source_state *s, const char *name) {
+    for (size_t i = 0; i < s->seen_n; i++)
+        if (!strcmp(s->seen[i].name, name)) return &s->seen[i];
+    return NULL;
+}
+
+/* A file with this inode and size that had an ignored name: it was renamed when it was complete. */
+static bool was_ignored(const struct source_state *s, const struct fs_stat *stat) {
+    for (size_t i = 0; i < s->seen_n; i++)
+        if (s->seen[i].ignored && s->seen[i].inode == stat->inode && s->seen[i].size_bytes == stat->size_bytes) return true;
+    return false;
+}
+
+static struct seen_file *note(struct source_state *s, const struct fs_entry *entry, int64_t now_ms) {
+    const struct fs_stat *stat = &entry->stat;
+    struct seen_file *f = find_seen(s, entry->name);
+    if (!f) {
+        bool renamed_in = was_ignored(s, stat);
+        if (s->seen_n == s->seen_cap) {
+            s->seen_cap = s->seen_cap ? s->seen_cap * 2 : 64;
+            s->seen = mem_realloc(s->seen, s->seen_cap * sizeof *s->seen);
+        }
+        f = &s->seen[s->seen_n++];
+        *f = (struct seen_file){.name = mem_strdup(entry->name), .since_ms = now_ms, .ignored = name_ignored(str_of(entry->name)), .renamed_in = renamed_in};
+    } else if (f->size_bytes != stat->size_bytes || f->mtime_ns != stat->mtime_ns || f->inode != stat->inode) {
+        f->since_ms = now_ms;
+        f->renamed_in = false;
+    }
+    f->size_bytes = stat->size_bytes;
+    f->mtime_ns = stat->mtime_ns;
+    f->inode = stat->inode;
+    f->listed = true;
+    return f;
+}
+
+static void drop_unlisted(struct source_state *s) {
+    size_t kept = 0;
+    for (size_t i = 0; i < s->seen_n; i++) {
+        if (s->seen[i].listed) s->seen[kept++] = s->seen[i];
+        else free(s->seen[i].name);
+    }
+    s->seen_n = kept;
+}
+
+void landing_forget_seen(struct source_state *s) {
+    for (size_t i = 0; i < s->seen_n; i++) s->seen[i].listed = false;
+    drop_unlisted(s);
+    free(s->seen);
+    s->seen = NULL;
+    s->seen_cap = 0;
+}
+
+/* Unchanged for long enough: by what we saw, or by its own time of change (when the clock can be believed). */
+static bool is_complete(const struct source_state *s, const struct seen_file *f, int64_t now_ms) {
+    const struct landing_source *c = s->config;
+    int64_t quiet_ms = c->quiet_ms ? c->quiet_ms : LANDING_QUIET_MS;
+    if (c->ready_when_renamed || f->renamed_in || now_ms - f->since_ms >= quiet_ms) return true;
+    return host_wall_ms(s->landing->options.host) - f->mtime_ns / 1000000 >= quiet_ms;
+}
+
+enum status landing_scan(struct source_state *s, struct arena *arena, struct ready_file **out, size_t *n, size_t *waiting, struct err *err) {
+    const struct host *host = s->landing->options.host;
+    struct fs_entry *entries;
+    size_t entries_n, ready = 0, not_ready = 0;
+    enum status st = host->fs->list(host->fs->self, arena, s->config->folder, &entries, &entries_n, err);
+    if (st != OK) return st;
+    int64_t now_ms = host_monotonic_ms(host), oldest_ms = 0;
+    struct ready_file *list = arena_new_array(arena, struct ready_file, entries_n + 1);
+    for (size_t i = 0; i < s->seen_n; i++) s->seen[i].listed = false;
+    for (size_t i = 0; i < entries_n; i++) {
+        if (!entries[i].stat.is_file) continue;
+        struct seen_file *f = note(s, &entries[i], now_ms);
+        if (f->ignored) continue;
+        if (now_ms - f->since_ms > oldest_ms) oldest_ms = now_ms - f->since_ms;
+        if (!is_complete(s, f, now_ms)) not_ready++;
+        else list[ready++] = (struct ready_file){.path = arena_printf(arena, "%s/%s", s->config->folder, entries[i].name), .stat = entries[i].stat};
+    }
+    drop_unlisted(s);
+    atomic_store(&s->waiting, ready + not_ready);
+    atomic_store(&s->oldest_ms, (uint64_t)oldest_ms);
+    series_set(s->waiting_files, (int64_t)(ready + not_ready));
+    series_set(s->oldest_seconds, oldest_ms / 1000);
+    *out = list;
+    *n = ready;
+    *waiting = not_ready;
+    return OK;
+}
+
+/* ---- moving ---- */
+
+static enum status free_name(const struct fs *fs, struct arena *arena, const char *folder, const char *name, const char **out, struct err *err) {
+    for (unsigned k = 1; k < 100000; k++) {
+        const char *path = k == 1 ? arena_printf(arena, "%s/%s", folder, name) : arena_printf(arena, "%s/%s.%u", folder, name, k);
+        struct fs_stat stat;
+        enum status st = fs->stat(fs->self, path, &stat, err);
+        if (st == E_NOT_FOUND) {
+            *out = path;
+            return OK;
+        }
+        if (st != OK) return st;
+    }
+    return err_set(err, E_LIMIT, "%s has too many files called %s", folder, name);
+}
+
+enum status landing_move(struct source_state *s, struct arena *arena, const struct landing_plan *plan, const char *sub, const char *reason, const char **moved_to,
+    struct err *err) {
+    const struct host *host = s->landing->options.host;
+    const struct fs *fs = host->fs;
+    const char *folder = arena_printf(arena, "%s/%s", s->config->folder, sub), *to = NULL;
+    enum status st = landing_plan_unchanged(host, plan, NULL);
+    if (st == E_BUSY || st == E_NOT_FOUND) { /* another file has come to this place, or somebody took it away: not ours to move */
+        *moved_to = "";
+        return OK;
+    }
+    st = fs->mkdir(fs->self, folder, err);
+    if (st == OK) st = free_name(fs, arena, folder, plan->name, &to, err);
+    if (st == OK) st = fs->rename(fs->self, plan->path, to, err);
+    if (st == OK) st = fs->sync_dir(fs->self, folder, err);
+    if (st == OK) st = fs->sync_dir(fs->self, s->config->folder, err);
+    if (st != OK) return err_prefix(err, "moving %s to %s", plan->path, sub);
+    if (reason) {
+        struct err problem;
+        const char *note_path = arena_printf(arena, "%s.reason.txt", to);
+        const char *text = arena_printf(arena, "%s\n", reason);
+        if (fs_write_atomic(fs, note_path, str_of(text), &problem) != OK) /* the ledger has it too */
+            log_warn("connect", "the reason cannot be written beside a rejected file", LOG_STR("file", note_path), LOG_STR("error", problem.text), NULL);
+    }
+    *moved_to = to;
+    return OK;
+}
+
+/* ---- after a crash ---- */
+
+/* Where the file may have been moved before the ledger could say so: its name, with a number behind it perhaps, and its size. */
+static const char *find_moved(struct source_state *s, struct arena *arena, const struct landing_file *row, const char *sub) {
+    const struct fs *fs = s->landing->options.host->fs;
+    const char *slash = strrchr(row->path, '/'), *name = slash ? slash + 1 : row->path;
+    for (unsigned k = 1; k < 1000; k++) {
+        const char *path = k == 1 ? arena_printf(arena, "%s/%s/%s", s->config->folder, sub, name) : arena_printf(arena, "%s/%s/%s.%u", s->config->folder, sub, name, k);
+        struct fs_stat stat;
+        if (fs->stat(fs->self, path, &stat, NULL) != OK) return "";
+        if (stat.size_bytes == row->size_bytes) return path;
+    }
+    return "";
+}
+
+static enum status reconcile_row(struct source_state *s, struct arena *arena, const struct landing_file *row, struct err *err) {
+    const struct landing_options *o = &s->landing->options;
+    struct fs_stat stat;
+    enum status st = o->host->fs->stat(o->host->fs->self, row->path, &stat, NULL);
+    if (st == OK && stat.size_bytes == row->size_bytes) return OK; /* the pass will meet it */
+    if (st != OK && st != E_NOT_FOUND) return OK;
+    const char *moved_to = find_moved(s, arena, row, row->state == LANDING_LANDED ? "done" : "rejected");
+    if (row->state == LANDING_TAKEN) {
+        const char *reason = "the file went away before its rows were read";
+        st = ledger_landing_finish(o->ledger, row->id, LANDING_REJECTED, 0, 0, 0, reason, NULL, err);
+        if (st != OK) return st;
+        moved_to = "";
+    }
+    log_info("connect", "landing file reconciled after a crash", LOG_STR("source", s->config->name), LOG_STR("file", row->path), LOG_STR("moved_to", moved_to), NULL);
+    return ledger_landing_moved(o->ledger, row->id, moved_to, err);
+}
+
+enum status landing_reconcile(struct source_state *s, struct err *err) {
+    ARENA_SCOPE(arena);
+    static const enum landing_state open_states[] = {LANDING_TAKEN, LANDING_LANDED, LANDING_REJECTED};
+    for (size_t k = 0; k < sizeof open_states / sizeof *open_states; k++) {
+        struct landing_file *rows;
+        size_t n;
+        enum status st = ledger_landing_list(s->landing->options.ledger, arena, s->config->name, open_states[k], 0, &rows, &n, err);
+        for (size_t i = 0; i < n && st == OK; i++) st = reconcile_row(s, arena, &rows[i], err);
+        if (st != OK) return st;
+    }
+    return OK;
+}
