@@ -75,7 +75,7 @@ class Worker(threading.Thread):
             return None
         headers = {"Authorization": f"Bearer {self.project.token}", **more.pop("headers", {})}
         try:
-            return self.session.request(method, server["url"].rstrip("/") + path, headers=headers, timeout=ANSWER_TIMEOUT_S, **more)
+            return self.session.request(method, "http://" + server["address"] + path, headers=headers, timeout=ANSWER_TIMEOUT_S, **more)
         except requests.exceptions.ReadTimeout:
             self.book.count("timeout")
             return None

@@ -189,7 +189,8 @@ class Project:
 
     @property
     def url(self):
-        return self.server_json()["url"].rstrip("/")
+        server = self.server_json()
+        return ("https://" if server.get("tls") else "http://") + server["address"]
 
     @property
     def token(self):
