@@ -3,6 +3,7 @@
 #ifndef CUPEL_STREAM_LOG_VIEW_H
 #define CUPEL_STREAM_LOG_VIEW_H
 
+#include "stream/frame.h"
 #include "stream/stream.h"
 
 struct log_view;
@@ -11,8 +12,8 @@ struct log_scan;
 enum status log_view_open(const char *dir, const struct host *host, struct log_view **out, struct err *err);
 void log_view_close(struct log_view **view);
 
-/* Indexes frames in [from, durable): `from` is the smallest unlanded_from that any coming scan will use; index entries below it are dropped.
- * Thread-safe; cheap when nothing advanced. */
+/* Indexes frames in [from, durable): `from` is the smallest unlanded_from that any coming scan will use (a frame's position, or 0: all that is there);
+ * index entries below it are dropped. Thread-safe; cheap when nothing advanced. E_NOT_FOUND: retention has deleted the segment of `from`. */
 enum status log_view_advance(struct log_view *view, log_position from, log_position durable, struct err *err);
 
 struct log_range {
@@ -32,13 +33,14 @@ struct log_chunk {
 };
 bool log_scan_chunk(struct log_scan *scan, struct log_chunk *out);
 
-/* Iterates the records of one chunk, views into mapped memory, valid until log_scan_end. */
+/* Iterates the records of one chunk, views into mapped memory, valid until log_scan_end. One thread at a time. */
 struct log_cursor {
     struct log_chunk chunk;
-    size_t frame;
-    uint32_t record;                /* within the frame */
-    const char *at;                 /* private */
-    const void *header;             /* private */
+    size_t frame;                /* next to enter; the rest is private */
+    bool inside;
+    struct frame_header header;
+    struct record_walk walk;
+    log_position position;
 };
 void log_cursor_begin(struct log_cursor *cursor, struct log_chunk chunk);
 /* OK and *got false at the chunk's end; E_CORRUPT when a frame's checksum fails. */

@@ -106,6 +106,7 @@ struct stream_append {
     void (*done)(void *context, const struct stream_result *result);
     void *context;
     struct stream_append *next; /* private */
+    size_t bytes;               /* private */
 };
 
 /* Hands a request to the committer. E_BUSY (queue full or log budget), E_NO_SPACE, E_LIMIT, E_NOT_FOUND: nothing happened and done is not called. */
@@ -194,7 +195,8 @@ struct log_stats stream_log_stats(struct stream_log *log);
 struct stream_hour {
     uint16_t stream;
     int64_t hour_ms;                   /* start of the hour, UTC */
-    uint64_t received, duplicates, received_bytes;
+    uint64_t received, duplicates, received_bytes; /* bytes of payloads */
+    uint32_t segment;                  /* in stream_trim's callback: the segment that goes, so that storing its hours twice can be told; else 0 */
 };
 enum status stream_hours(struct stream_log *log, struct arena *arena, uint16_t stream, struct stream_hour **out, size_t *n, struct err *err);
 

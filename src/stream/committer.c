@@ -1,0 +1,329 @@
+/* The committer: takes what waits, plans it, one write, one sync, publishes, answers. After a failed write or sync nothing in that region is trusted any more:
+ * the segment ends at its last good group and appends are refused until a new segment could be made and synced, which is the probe. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/mem.h"
+#include "stream/stream_priv.h"
+
+#define SPACE_CHECK_US INT64_C(250000)
+#define PROBE_US INT64_C(100000)
+
+/* ---- definitions ---- */
+
+static void start_epoch(struct stream_log *log, struct stream_info *info, uint16_t partitions) {
+    must(partitions > 0 && partitions <= EVENT_PARTITIONS_MAX);
+    (void)partition_make(info, (uint16_t)(partitions - 1));
+    struct epoch e = {.number = info->epochs_n ? info->epochs[info->epochs_n - 1].number + 1 : 1, .partitions = partitions};
+    int64_t now = host_wall_ms(&log->host);
+    e.started_ms = now > log->last_received_ms ? now : log->last_received_ms;
+    e.start_offsets = mem_alloc(partitions * sizeof *e.start_offsets);
+    for (uint16_t i = 0; i < partitions; i++) e.start_offsets[i] = info->partitions[i]->end_offset;
+    info->epochs = mem_realloc(info->epochs, (info->epochs_n + 1) * sizeof *info->epochs);
+    info->epochs[info->epochs_n++] = e;
+    if (!info->epoch_dirty) log->dirty_epochs++;
+    info->epoch_dirty = true;
+}
+
+enum status define_apply(struct stream_log *log, const struct stream_definition *d, struct err *err) {
+    if (d->number == 0 || d->number > EVENT_STREAM_MAX) return err_set(err, E_INVALID, "stream number %u is not in 1..%d", d->number, EVENT_STREAM_MAX);
+    if (d->partitions == 0 || d->partitions > EVENT_PARTITIONS_MAX)
+        return err_set(err, E_INVALID, "stream %s: %u partitions are not in 1..%d", d->name ? d->name : "?", d->partitions, EVENT_PARTITIONS_MAX);
+    struct stream_info *info = stream_get(log, d->number);
+    uint16_t now = info && info->epochs_n ? info->epochs[info->epochs_n - 1].partitions : 0;
+    if (info && info->forgotten) return err_set(err, E_CONFLICT, "stream number %u was deleted and is not used again", d->number);
+    if (d->partitions < now) return err_set(err, E_INVALID, "stream %s has %u partitions, they can only become more", d->name ? d->name : "?", now);
+    WITH_LOCK(&log->state);
+    info = stream_make(log, d->number);
+    char *name = mem_strdup(d->name ? d->name : "");
+    free((char *)info->def.name);
+    info->def = *d;
+    info->def.name = name;
+    info->defined = true;
+    if (d->partitions > now) start_epoch(log, info, d->partitions);
+    return OK;
+}
+
+/* Commands enter the group as control frames; what only changes memory is done at once. */
+static void plan_commands(struct stream_log *log, struct group *g, struct command *commands) {
+    for (struct command *c = commands; c; c = c->next) {
+        if (c->kind == COMMAND_DEFINE) c->status = define_apply(log, &c->definition, &c->err);
+        if (c->kind != COMMAND_FORGET) continue;
+        const struct stream_info *info = stream_get(log, c->definition.number);
+        if (!info || info->forgotten) {
+            c->status = err_set(&c->err, E_NOT_FOUND, "there is no stream number %u", c->definition.number);
+            continue;
+        }
+        uint16_t number = c->definition.number;
+        group_add_control(g, FRAME_FORGET, number, str_make(&number, sizeof number));
+    }
+    if (!log->dirty_epochs) return;
+    BUF_SCOPE(state);
+    for (uint32_t i = 1; i <= EVENT_STREAM_MAX; i++) {
+        const struct stream_info *info = stream_get(log, (uint16_t)i);
+        if (!info || !info->epoch_dirty) continue;
+        buf_clear(&state);
+        checkpoint_put_stream(info, log->last_received_ms, &state);
+        group_add_control(g, FRAME_EPOCH, (uint16_t)i, buf_view(&state));
+    }
+}
+
+static void epochs_are_durable(struct stream_log *log) {
+    if (!log->dirty_epochs) return;
+    WITH_LOCK(&log->state);
+    for (uint32_t i = 1; i <= EVENT_STREAM_MAX; i++) {
+        struct stream_info *info = stream_get(log, (uint16_t)i);
+        if (info) info->epoch_dirty = false;
+    }
+    log->dirty_epochs = 0;
+}
+
+/* ---- segments ---- */
+
+static enum status first_write(struct stream_log *log, struct segment *segment, struct group *g, struct err *err) {
+    struct segment *previous = active_segment(log);
+    BUF_SCOPE(bytes);
+    group_encode(log, g, segment->salt);
+    struct segment_header header = {.number = segment->number,
+        .log_id = log->log_id,
+        .first_group = g->number,
+        .previous = previous ? previous->number : 0,
+        .previous_end = previous ? (uint32_t)previous->end : 0,
+        .created_ms = g->received_ms};
+    segment_header_seal(&header);
+    buf_put(&bytes, &header, sizeof header);
+    buf_put(&bytes, g->bytes, g->bytes_n);
+    const struct fs *fs = log_fs(log);
+    enum status s = fs->pwrite(fs->self, segment->file, bytes.p, bytes.n, 0, err);
+    if (s == OK) s = fs->sync_data(fs->self, segment->file, err);
+    if (s != OK) return s;
+    segment->end = bytes.n;
+    segment->first_group = segment->last_group = g->number;
+    segment->groups = 1;
+    segment->first_ms = segment->last_ms = g->received_ms;
+    segment->keys = key_table_new();
+    return OK;
+}
+
+static enum status open_file(struct stream_log *log, uint32_t number, uint64_t bytes, struct segment **out, struct err *err) {
+    uint64_t capacity = bytes;
+    int file = keeper_take_prepared(log, number, bytes, &capacity);
+    if (file < 0) {
+        enum status s = segment_room(log, bytes, err);
+        if (s == OK) s = segment_create(log, number, bytes, &file, err);
+        if (s != OK) return s;
+    }
+    *out = segment_new(log, number, file);
+    (*out)->capacity = capacity;
+    return OK;
+}
+
+static void make_active(struct stream_log *log, struct segment *segment, struct buf *state) {
+    struct segment *previous = active_segment(log);
+    mutex_lock(&log->segments);
+    if (previous && !previous->end_state) {
+        previous->end_state_n = state->n;
+        previous->end_state = buf_take(state);
+    }
+    segments_push(log, segment);
+    idempotency_drop_below(log->idempotency, position_make(log->segment[0]->number, 0));
+    mutex_unlock(&log->segments);
+    mutex_lock(&log->state);
+    log->groups++;
+    log->syncs++;
+    atomic_store(&log->durable, position_make(segment->number, segment->end));
+    mutex_unlock(&log->state);
+    log->need_segment = false;
+    epochs_are_durable(log);
+    keeper_wake(log);
+}
+
+enum status committer_start_segment(struct stream_log *log, uint64_t bytes, struct err *err) {
+    struct segment *previous = active_segment(log), *segment = NULL;
+    uint32_t number = previous ? previous->number + 1 : 1;
+    BUF_SCOPE(state);
+    checkpoint_put(log, &state);
+    must(!state.failed);
+    if (bytes < log->options.segment_bytes) bytes = log->options.segment_bytes;
+    bytes += align8(state.n) + SEGMENT_HEADER_BYTES + 2 * FRAME_HEADER_BYTES;
+    if (bytes >= UINT32_MAX) return err_set(err, E_LIMIT, "a segment of %" PRIu64 " bytes is more than the log can address", bytes);
+    enum status s = open_file(log, number, bytes, &segment, err);
+    if (s != OK) return s;
+    struct group *g = group_new();
+    group_begin(log, g);
+    group_add_control(g, FRAME_CHECKPOINT, 0, buf_view(&state));
+    s = first_write(log, segment, g, err);
+    if (s == OK) {
+        log->last_received_ms = g->received_ms;
+        make_active(log, segment, &state);
+    } else {
+        char path[PATH_MAX_BYTES];
+        segment_unref(segment);
+        segment_path(log->dir, number, ".seg", path);
+        (void)log_fs(log)->unlink(log_fs(log)->self, path, NULL); /* no group in it was answered; recovery copes when it stays */
+    }
+    group_free(&g);
+    return s;
+}
+
+/* ---- one group ---- */
+
+static enum status write_group(struct stream_log *log, struct group *g, uint64_t *at, struct err *err) {
+    struct segment *active = active_segment(log);
+    size_t size = group_size(g);
+    if (log->need_segment || !active || active->end + size > active->capacity) {
+        log->need_segment = true;
+        enum status s = committer_start_segment(log, size, err);
+        if (s != OK) return s;
+        active = active_segment(log);
+    }
+    must(active != NULL && active->end + size <= active->capacity);
+    group_encode(log, g, active->salt);
+    must(g->bytes_n == size);
+    *at = active->end;
+    const struct fs *fs = log_fs(log);
+    enum status s = fs->pwrite(fs->self, active->file, g->bytes, size, *at, err);
+    if (s == OK) s = fs->sync_data(fs->self, active->file, err);
+    if (s != OK) log->need_segment = true;
+    return s;
+}
+
+static void publish_frames(struct stream_log *log, struct segment *active, struct group *g, uint64_t at) {
+    for (size_t i = 0; i < g->frames_n; i++) {
+        const struct frame_plan *f = &g->frames[i];
+        struct frame_header h;
+        memcpy(&h, g->bytes + f->at, sizeof h);
+        if (h.kind == FRAME_RECORDS) index_frame(log, active, at + f->at, &h, f->payload_bytes);
+        if (h.kind == FRAME_FORGET) stream_forget_mark(log, h.stream);
+    }
+}
+
+static void publish(struct stream_log *log, struct group *g, uint64_t at) {
+    struct segment *active = active_segment(log);
+    must(at == active->end);
+    mutex_lock(&log->state);
+    publish_frames(log, active, g, at);
+    active->end = at + g->bytes_n;
+    active->last_group = g->number;
+    active->groups++;
+    log->groups++;
+    log->syncs++;
+    log->records += g->records;
+    log->last_received_ms = g->received_ms;
+    atomic_store(&log->durable, position_make(active->number, active->end));
+    for (size_t i = 0; i < g->frames_n; i++)
+        if (g->frames[i].partition) watch_collect(log, g->frames[i].partition);
+    mutex_unlock(&log->state);
+    for (size_t i = 0; i < g->planned_n; i++) {
+        const struct planned *p = &g->planned[i];
+        if (p->candidate == UINT32_MAX) continue;
+        key_table_put(active->keys, g->candidates[p->candidate].hash.lo, (uint32_t)(at + g->frames[p->frame].at), p->index);
+    }
+    for (size_t i = 0; i < g->frames_n; i++) {
+        if (g->frames[i].header.kind != FRAME_IDEMPOTENCY) continue;
+        struct frame_header h;
+        memcpy(&h, g->bytes + g->frames[i].at, sizeof h);
+        bool sound = idempotency_index_frame(log, active, at + g->frames[i].at, g->bytes + g->frames[i].at, &h);
+        must(sound);
+    }
+    atomic_store_explicit(&log->active_keys, key_table_count(active->keys), memory_order_relaxed);
+    atomic_store_explicit(&log->active_key_bytes, key_table_bytes(active->keys), memory_order_relaxed);
+    epochs_are_durable(log);
+    if (active->end > active->capacity / 2 && at <= active->capacity / 2) keeper_wake(log);
+}
+
+static void answer_all(struct group *g, enum status status, const struct err *err) {
+    for (size_t i = 0; i < g->answers_n; i++) {
+        struct answer *a = &g->answers[i];
+        struct stream_append *request = a->request;
+        if (a->replay_of) {
+            const struct answer *first = &g->answers[a->replay_of - 1];
+            a->result.accepted = first->result.accepted;
+            a->result.duplicates = first->result.duplicates;
+            a->result.replayed = true;
+        }
+        if (status != OK && (a->planned || a->replay_of)) {
+            a->result.status = status;
+            a->result.err = *err;
+        }
+        must(request->done != NULL);
+        request->done(request->context, &a->result);
+    }
+}
+
+static void refuse_requests(struct stream_append *list, enum status status, const struct err *err) {
+    for (struct stream_append *r = list, *next; r; r = next) {
+        next = r->next;
+        struct stream_result result = {.status = status, .err = *err, .ids = r->ids};
+        r->done(r->context, &result);
+    }
+}
+
+static void commit(struct stream_log *log, struct taken *taken) {
+    struct group *g = log->group;
+    struct err err = {.status = OK};
+    uint64_t at = 0;
+    group_begin(log, g);
+    plan_commands(log, g, taken->commands);
+    group_plan(log, g, taken->requests);
+    enum status s = OK;
+    if (!group_empty(g)) {
+        s = write_group(log, g, &at, &err);
+        if (s == OK) {
+            publish(log, g, at);
+        } else {
+            group_undo(log, g);
+            queue_set_trouble(log, s, err.text);
+        }
+    }
+    queue_finish_commands(log, taken->commands, s, &err);
+    answer_all(g, s, &err);
+}
+
+/* ---- trouble ---- */
+
+static enum status check_space(struct stream_log *log, struct err *err) {
+    uint64_t free_now = 0;
+    enum status s = log_fs(log)->free_bytes(log_fs(log)->self, log->dir, &free_now, err);
+    if (s == OK && free_now < log->options.reserve_bytes)
+        s = err_set(err, E_NO_SPACE, "the disk of the log has %" PRIu64 " MB free, log.reserve_bytes is %" PRIu64 " MB", free_now / 1000000,
+            log->options.reserve_bytes / 1000000);
+    return s;
+}
+
+/* Enters and leaves trouble for reasons outside of a group's write. */
+static void watch_over_disk(struct stream_log *log) {
+    struct err err;
+    int64_t now = host_monotonic_us(&log->host);
+    bool trouble = atomic_load(&log->trouble) != OK;
+    if (now - (trouble ? log->probed_us : log->space_checked_us) < (trouble ? PROBE_US : SPACE_CHECK_US)) return;
+    log->probed_us = log->space_checked_us = now;
+    enum status s = check_space(log, &err);
+    if (s == OK && trouble && (log->need_segment || !active_segment(log))) s = committer_start_segment(log, 0, &err);
+    if (s != OK) {
+        queue_set_trouble(log, s, err.text);
+    } else if (trouble) {
+        queue_set_trouble(log, OK, "");
+    }
+}
+
+void *committer_run(void *argument) {
+    struct stream_log *log = argument;
+    struct taken taken;
+    while (queue_take(log, &taken)) {
+        watch_over_disk(log);
+        if (atomic_load(&log->trouble) != OK) {
+            struct err err;
+            (void)err_set(&err, (enum status)atomic_load(&log->trouble), "the log takes no events at the moment: %s", log->trouble_reason);
+            queue_finish_commands(log, taken.commands, err.status, &err);
+            refuse_requests(taken.requests, err.status, &err);
+        } else if (taken.requests || taken.commands) {
+            commit(log, &taken);
+        }
+        watch_run(log);
+    }
+    return NULL;
+}
