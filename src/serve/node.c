@@ -262,7 +262,9 @@ static enum status open_ingest(struct node *node, struct err *err) {
         .ledger = node->ledger,
         .loopback = c->auth.loopback,
         .record_bytes_max = c->limits.record_bytes,
-        .records_max = (uint32_t)c->limits.records_per_request};
+        .records_max = (uint32_t)c->limits.records_per_request,
+        .read_older = node_read_older,
+        .read_older_context = node};
     return ingest_open(&options, lists.streams, lists.streams_n, lists.sources, lists.sources_n, &node->ingest, err);
 }
 

@@ -80,8 +80,8 @@ bool body_text(struct body *body, const char *path, struct str *out); /* copied 
 enum status body_number(struct body *body, const char *path, int64_t fallback, int64_t min, int64_t max, int64_t *out, struct err *err);
 
 /* SQL texts: 'it''s' and "a""b". */
-void sql_literal(struct buf *out, struct str text);
-void sql_name(struct buf *out, struct str name);
+void put_sql_text(struct buf *out, struct str text);
+void put_sql_name(struct buf *out, struct str name);
 /* Our own SQL over one pinned, consistent view; all rows as one JSON array. */
 enum status node_rows(struct node *node, const char *sql, struct buf *out, struct err *err);
 

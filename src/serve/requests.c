@@ -183,9 +183,9 @@ static void quoted(struct buf *out, struct str text, char quote) {
     buf_char(out, quote);
 }
 
-void sql_literal(struct buf *out, struct str text) { quoted(out, text, '\''); }
+void put_sql_text(struct buf *out, struct str text) { quoted(out, text, '\''); }
 
-void sql_name(struct buf *out, struct str name) { quoted(out, name, '"'); }
+void put_sql_name(struct buf *out, struct str name) { quoted(out, name, '"'); }
 
 enum status node_rows(struct node *node, const char *sql, struct buf *out, struct err *err) {
     struct lake_pin *pin;

@@ -27,15 +27,24 @@ static const struct format_row {
 /* One query under way, from its start to the last byte; heap, because the stream outlives the handler. */
 struct query_run {
     struct node *node;
+    struct http_request *r;
     struct lake_pin *pin;
     struct engine_call *call;
     bool failed, finished;
+    atomic_bool gone; /* the client went away */
 };
+
+static bool is_gone(void *context) { return atomic_load(&((struct query_run *)context)->gone); }
+
+static void client_gone(void *context) { atomic_store(&((struct query_run *)context)->gone, true); }
 
 static enum status next_bytes(void *context, void *bytes, size_t n, size_t *got, struct err *err) {
     struct query_run *run = context;
+    while (!run->finished && !host_wait_readable(engine_call_fd(run->call), 100)) {
+        if (is_gone(run)) return err_set(err, E_CANCELLED, "the client went away");
+    }
     enum status status = engine_call_read(run->call, bytes, n, got, err);
-    run->failed = status != OK;
+    run->failed = status != OK && status != E_CANCELLED;
     run->finished = status == OK && *got == 0;
     return status;
 }
@@ -142,12 +151,17 @@ static void run_query(struct node *node, struct http_request *r) {
     enum status status = read_request(r, &query, &format, &err);
     struct query_run *run = mem_zalloc(sizeof *run);
     run->node = node;
+    run->r = r;
+    query.cancelled = is_gone;
+    query.cancelled_context = run;
     if (status == OK) {
         query.format = format->format;
+        http_on_disconnect(r, client_gone, run);
         limit_time(node, &query);
         status = start(run, &query, &err);
     }
     if (status != OK) {
+        http_on_disconnect(r, NULL, NULL);
         series_add(metric_series(&queries, status == E_INVALID || status == E_DENIED ? "refused" : status == E_CANCELLED ? "cancelled" : "failed"), 1);
         free(run);
         node_problem(r, &err);
