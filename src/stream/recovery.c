@@ -244,8 +244,8 @@ static enum status scan_segment(struct stream_log *log, struct segment *segment,
     enum status status = segment_bytes(segment, segment->capacity, &s.map, err);
     if (status != OK) return status;
     uint64_t used = used_bytes(&s.map);
-    s.limit = used > SEGMENT_HEADER_BYTES ? used : SEGMENT_HEADER_BYTES;
-    s.limit = align8(s.limit) < s.map.n ? align8(s.limit) : s.map.n;
+    s.limit = align8(used) + FRAME_HEADER_BYTES; /* the last trailer may end in zeros */
+    if (s.limit > s.map.n) s.limit = s.map.n;
     if (known_end && known_end <= s.map.n) s.limit = s.durable = known_end;
     find_frames(&s);
     status = walk_groups(&s, err);
