@@ -63,11 +63,26 @@ enum status protect_compile(const struct config_protect *paths, size_t n, struct
     return OK;
 }
 
-static struct str plain(struct str path) { return str_starts(path, STR("$.")) ? str_from(path, 2) : path; }
+static bool step_covers(const struct protect_step *step, struct str name) { return step->any || str_eq(step->name, name); }
+
+/* The rule reaches the path or something above it. A number in the path may be an array's index, which the rule need not have. */
+static bool path_covers(const struct protect_path *rule, struct str path) {
+    uint8_t at = 0;
+    uint64_t index;
+    if (str_starts(path, STR("$."))) path = str_from(path, 2);
+    while (path.p && at < rule->steps_n) {
+        struct str name = str_cut(&path, '.');
+        if (step_covers(&rule->steps[at], name))
+            at++;
+        else if (!str_to_u64(name, &index))
+            return false;
+    }
+    return at == rule->steps_n;
+}
 
 bool protect_covers(const struct protect_rules *rules, struct str path) {
     for (size_t i = 0; i < rules->n; i++)
-        if (str_eq(plain(rules->paths[i].text), plain(path))) return true;
+        if (path_covers(&rules->paths[i], path)) return true;
     return false;
 }
 

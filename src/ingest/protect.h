@@ -44,7 +44,7 @@ enum status protect_compile(const struct config_protect *paths, size_t n, struct
  * nothing of it may be stored then. `secret` 32 bytes, used by tokenise. */
 enum status protect_apply(const struct protect_rules *rules, struct str json, struct str secret, struct buf *out, bool *changed, struct err *err);
 
-/* The policy at exactly this path (as written in `key:`), or false. */
+/* Whether the value at this path (as written in `key:`) is replaced, itself or as part of something above it. */
 bool protect_covers(const struct protect_rules *rules, struct str path);
 /* "tok_…" of a value's text. */
 void protect_token(struct str secret, struct str value, struct buf *out);

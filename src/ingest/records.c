@@ -83,16 +83,32 @@ static const char *kind_name(char kind) {
     }
 }
 
+/* Where the first byte is that is no UTF-8; only asked when there is one. */
+static size_t utf8_broken_at(struct str text) {
+    for (size_t i = 0; i < text.n;) {
+        unsigned char c = (unsigned char)text.p[i];
+        size_t n = c < 0x80 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
+        if (!utf8_valid(str_head(str_from(text, i), n))) return i;
+        i += n;
+    }
+    return text.n;
+}
+
+/* The scanner is fast and says little: the place is looked for when something is wrong. */
+static enum status name_place(struct str text, enum status st, struct err *err) {
+    struct err placed;
+    if (!utf8_valid(text)) return err_set(err, E_INVALID, "not valid UTF-8 at byte %zu", utf8_broken_at(text));
+    if (json_validate(text, JSON_DEPTH_MAX, &placed) == OK) return st;
+    if (err) *err = placed;
+    return placed.status;
+}
+
 enum status record_check(struct json_scanner *scanner, struct str text, const struct record_limits *limits, bool any_kind, struct err *err) {
     must(text.n > 0);
     if (text.n > limits->record_bytes_max)
         return err_set(err, E_LIMIT, "record of %zu bytes, at most %llu are taken", text.n, (unsigned long long)limits->record_bytes_max);
     enum status st = json_scan(scanner, text, err);
-    if (st != OK) {
-        struct err placed; /* the slow validator names the byte */
-        if (json_validate(text, JSON_DEPTH_MAX, &placed) != OK && err) *err = placed;
-        return err ? err->status : st;
-    }
+    if (st != OK) return name_place(text, st, err);
     char kind = json_scan_kind(scanner);
     if (kind != '{' && !any_kind) return err_set(err, E_INVALID, "expected an object, found %s", kind_name(kind));
     return OK;
