@@ -42,6 +42,7 @@ struct flush {
     log_position from, to;
     int64_t *hours;         /* receipt hours to look into */
     size_t hours_n;
+    struct lake_pin *pin;   /* tells the engine how far the log is durable */
     struct engine_column *columns;
     struct lake_file *files;
     size_t files_n;
@@ -107,7 +108,8 @@ static enum status copy_hour(struct flush *f, int64_t hour_ms, struct err *err) 
     BUF_SCOPE(sql);
     put_select(f, hour_ms, &sql);
     char *path = lake_temporary_path(f->lake, f->arena, ".parquet");
-    struct engine_copy copy = {.sql = buf_cstr(&sql), .path = path, .columns = f->columns, .columns_n = bronze_columns_n, .time_ms = COPY_TIME_MS};
+    struct engine_copy copy = {.sql = buf_cstr(&sql), .path = path, .columns = f->columns, .columns_n = bronze_columns_n, .view = lake_pin_view(f->pin),
+        .time_ms = COPY_TIME_MS};
     struct engine_copied copied;
     struct lake_file *file = &f->files[f->files_n++];
     file->temporary_path = path; /* noted first: a failed copy may leave a part */
@@ -200,11 +202,13 @@ enum status lake_flush_stream(struct lake *lake, struct lake_stream *stream, str
     table_unref(&v);
     if (s || !f.expected) return s;
     s = lake_plan_columns(lake, arena, "bronze", stream->name, bronze_columns, bronze_columns_n, &f.columns, err);
+    if (!s) s = lake_pin(lake, &f.pin, err); /* after the plan: covers f.to */
     f.files = arena_new_array(arena, struct lake_file, f.hours_n + 1);
     for (size_t i = 0; i < f.hours_n && !s; i++) s = copy_hour(&f, f.hours[i], err);
     if (!s) s = check_rows(&f, err);
     if (!s) s = commit(&f, err);
     if (!s) landed(&f, started_us);
+    lake_unpin(&f.pin);
     const struct fs *fs = lake->o.host->fs;
     for (size_t i = 0; s && i < f.files_n; i++) fs->unlink(fs->self, f.files[i].temporary_path, NULL);
     return s;
