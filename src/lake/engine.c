@@ -616,6 +616,12 @@ enum status engine_query_start(struct engine *engine, const struct engine_query 
     if (st != OK) {
         return st;
     }
+    while (query->cancelled && !host_wait_readable(call->fd, 100)) {
+        if (query->cancelled(query->cancelled_context)) {
+            engine_call_end(&call);
+            return err_set(err, E_CANCELLED, "the query was cancelled");
+        }
+    }
     struct wire_header header = {0};
     st = next_frame(call, &header, err);
     if (st == OK && header.kind != ANSWER_HEAD) {

@@ -82,6 +82,9 @@ struct engine_query {
     int64_t time_ms;               /* 0: the option's */
     uint32_t rows_max;             /* RESULT_TABLE only: rows shown; 0 = all */
     uint32_t width_max;            /* RESULT_TABLE only: terminal columns; 0 = no limit */
+    /* Asked about every 100 ms while engine_query_start waits for the head: true ends it with E_CANCELLED. May be NULL. */
+    bool (*cancelled)(void *context);
+    void *cancelled_context;
 };
 
 struct engine_call;
