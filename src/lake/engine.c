@@ -39,7 +39,8 @@ struct told_table {
 struct engine_call {
     struct engine *engine;
     struct engine_call *next, *prev; /* in engine->calls, until the child said that it ended */
-    uint64_t id, child;              /* child: which start of it */
+    uint64_t id, child;              /* child: which start of it; 0: no longer with it */
+    uint64_t tried;                  /* the child of the last attempt to start */
     int fd;
     bool internal;
     bool finished;                   /* answer read to its end, or to its error */
@@ -456,7 +457,7 @@ static enum status start_once(struct engine *engine, struct engine_call *call, s
     bool up = engine->state == CHILD_UP;
     if (up) {
         call->id = request->id = ++engine->call_ids;
-        call->child = engine->child;
+        call->tried = call->child = engine->child;
         call->next = engine->calls;
         if (engine->calls) {
             engine->calls->prev = call;
@@ -506,6 +507,14 @@ static void leave_place(struct engine *engine, bool internal) {
     condition_broadcast(&engine->changed);
 }
 
+/* The child's end of the control socket is gone, its death may not have been noticed yet: until then it would be tried again in vain. */
+static void wait_for_end(struct engine *engine, uint64_t child) {
+    WITH_LOCK(&engine->lock);
+    for (int i = 0; i < 20 && engine->state == CHILD_UP && engine->child == child; i++) {
+        condition_wait_ms(&engine->changed, &engine->lock, 100);
+    }
+}
+
 static enum status call_start(struct engine *engine, struct engine_request *request, const struct engine_view *view, struct engine_call **out, struct err *err) {
     enum status st = take_place(engine, request->internal, err);
     if (st != OK) {
@@ -520,6 +529,7 @@ static enum status call_start(struct engine *engine, struct engine_request *requ
         if (st != E_UNAVAILABLE) {
             break;
         }
+        wait_for_end(engine, call->tried);
     }
     if (st != OK) {
         leave_place(engine, request->internal);
