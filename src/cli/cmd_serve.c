@@ -14,7 +14,7 @@ static int run(struct cli *cli) {
     BUF_SCOPE(problems);
     if (project_find(cli, &dir, &err) != OK) return cli_fail(&err);
     host_signals_block(); /* before any thread exists */
-    struct node_options options = {.host = &cli->host, .dir = dir, .listen = cli_value(cli, "listen")};
+    struct node_options options = {.host = &cli->host, .dir = dir, .listen = cli_value(cli, "listen"), .quiet = cli_flag(cli, "quiet")};
     if (node_open(&options, &node, &problems, &err) != OK) {
         fwrite(problems.p, 1, problems.n, stderr);
         return problems.n ? 2 : cli_fail(&err);
@@ -26,6 +26,7 @@ static int run(struct cli *cli) {
 
 static const struct cli_option options[] = {
     {.name = "listen", .letter = 'l', .value = "ADDRESS", .help = "instead of cupel.yaml's listen:, for example 127.0.0.1:0 for any free port"},
+    {.name = "quiet", .letter = 'q', .help = "only errors on stderr; data/logs has everything"},
     {.name = "flush-at-end", .help = "write what is only in the log to the lake before stopping"},
     {.name = NULL},
 };

@@ -58,7 +58,7 @@ static enum status open_logs(struct node *node, struct err *err) {
     const struct config_logging *logging = &node->config->logging;
     log_configure((struct log_options){.level = (enum log_level)logging->level,
         .json = logging->format == LOG_FORMAT_JSON,
-        .quiet = node->options.command,
+        .quiet = node->options.command || node->options.quiet,
         .process = node->options.command ? "command" : "server"});
     struct log_sink_options options = {.host = &node->host, .data_dir = node->data_dir, .file_bytes = logging->file_bytes, .files = logging->files};
     enum status status = log_sink_open(&options, &node->sink, err);

@@ -17,6 +17,7 @@ struct node_options {
     const char *listen;   /* NULL: what cupel.yaml says */
     bool command;         /* inside a command: quiet, no landing watcher; `listen` is a unix: address */
     bool landing;         /* with command: the landing rooms are opened, for `cupel source` (nothing is watched) */
+    bool quiet;           /* only errors on stderr */
     bool writer;          /* with command: the lake's writer thread runs too (long commands) */
 };
 
