@@ -1,0 +1,677 @@
+/* engine: real child processes (this same binary, started as `engine`), real Parquet files. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "host/host.h"
+#include "host/thread.h"
+#include "lake/engine.h"
+#include "lake/row_source.h"
+
+/* ---- a row source: {"rows":n,"bad":m,"fail":k} ---- */
+
+struct fake_source {
+    uint64_t rows, bad, fail_at, next, next_bad;
+    struct str columns[2];
+    char text[2048][40];
+    struct str cells[2048][2];
+};
+
+static uint64_t spec_number(struct str spec, const char *name) {
+    const char *at = strstr(spec.p, name);
+    return at ? strtoull(at + strlen(name) + 2, NULL, 10) : 0;
+}
+
+static enum status fake_open(const struct host *host, struct str spec, void **self, const struct str **columns, size_t *columns_n, struct err *err) {
+    if (strstr(spec.p, "missing")) {
+        return err_set(err, E_NOT_FOUND, "no such file: missing");
+    }
+    struct fake_source *f = mem_zalloc(sizeof *f);
+    f->rows = spec_number(spec, "rows");
+    f->bad = spec_number(spec, "bad");
+    f->fail_at = spec_number(spec, "fail");
+    f->columns[0] = STR("name");
+    f->columns[1] = STR("amount");
+    *self = f;
+    *columns = f->columns;
+    *columns_n = 2;
+    return OK;
+}
+
+static enum status fake_next(void *self, struct row *rows, size_t rows_max, size_t *n, struct err *err) {
+    struct fake_source *f = self;
+    *n = 0;
+    while (*n < rows_max && *n < 2048 && f->next < f->rows) {
+        size_t i = *n;
+        if (f->fail_at && f->next == f->fail_at) {
+            return err_set(err, E_CORRUPT, "row %llu is cut", (unsigned long long)f->next);
+        }
+        snprintf(f->text[i], sizeof f->text[i], "a longer name %llu", (unsigned long long)f->next);
+        f->cells[i][0] = str_of(f->text[i]);
+        f->cells[i][1] = f->next % 3 ? STR("1.5") : STR_NULL;
+        rows[i] = (struct row){.number = ++f->next, .cells = f->cells[i]};
+        (*n)++;
+    }
+    return OK;
+}
+
+static bool fake_next_bad(void *self, struct bad_row *out) {
+    struct fake_source *f = self;
+    if (f->next < f->rows || f->next_bad == f->bad) {
+        return false;
+    }
+    *out = (struct bad_row){.number = f->rows + ++f->next_bad, .reason = "too few cells", .raw = str_make("\xff;", 2)};
+    return true;
+}
+
+static void fake_report(void *self, struct buf *out) {
+    struct fake_source *f = self;
+    buf_printf(out, "{\"read\":%llu,\"bad\":%llu}", (unsigned long long)f->next, (unsigned long long)f->bad);
+}
+
+static const struct row_source_kind fake_kind = {"fake", fake_open, fake_next, fake_next_bad, fake_report, free};
+static const struct row_source_kind *const kinds[] = {&fake_kind, NULL};
+
+/* ---- fixture ---- */
+
+struct fixture {
+    struct host host;
+    struct arena *arena;
+    char *data;
+    struct engine *engine;
+    struct err err;
+};
+
+static void start_engine(struct fixture *f, struct engine_options options) {
+    options.host = &f->host;
+    options.data_dir = f->data;
+    options.threads = 2;
+    assert_int_equal(engine_new(&options, &f->engine, &f->err), OK);
+}
+
+static int set_up_with(void **state, struct engine_options options) {
+    struct fixture *f = mem_zalloc(sizeof *f);
+    f->host = host_default();
+    f->arena = arena_new();
+    char folder[] = "/tmp/cupel-test-engine-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    f->data = arena_strdup(f->arena, folder);
+    assert_int_equal(fs_mkdirs(f->host.fs, arena_printf(f->arena, "%s/lake", folder), &f->err), OK);
+    start_engine(f, options);
+    *state = f;
+    return 0;
+}
+
+static int set_up(void **state) { return set_up_with(state, (struct engine_options){0}); }
+static int set_up_small(void **state) { return set_up_with(state, (struct engine_options){.queries_max = 2, .query_wait_ms = 200, .memory_bytes = 100 << 20}); }
+static int set_up_eight(void **state) { return set_up_with(state, (struct engine_options){.queries_max = 8}); }
+
+static int tear_down(void **state) {
+    struct fixture *f = *state;
+    engine_free(&f->engine);
+    fs_remove_tree(f->host.fs, f->data, NULL);
+    arena_free(&f->arena);
+    free(f);
+    return 0;
+}
+
+/* The whole result as text, or the error's text with its status in *status. */
+static char *ask(struct fixture *f, struct engine_query query, enum status *status) {
+    struct engine_call *call;
+    struct buf out = BUF_INIT;
+    *status = engine_query_start(f->engine, &query, &call, &f->err);
+    if (*status != OK) {
+        return f->err.text;
+    }
+    char block[4096];
+    size_t got;
+    while ((*status = engine_call_read(call, block, sizeof block, &got, &f->err)) == OK && got) {
+        buf_put(&out, block, got);
+    }
+    engine_call_end(&call);
+    char *text = *status == OK ? arena_strdup(f->arena, buf_cstr(&out)) : f->err.text;
+    buf_free(&out);
+    return text;
+}
+
+static char *ask_sql(struct fixture *f, const char *sql, enum result_format format) {
+    enum status status;
+    char *text = ask(f, (struct engine_query){.sql = str_of(sql), .format = format}, &status);
+    if (status != OK) {
+        fail_msg("%s: %s", sql, text);
+    }
+    return text;
+}
+
+static enum status fails(struct fixture *f, const char *sql, const char *with) {
+    enum status status;
+    char *text = ask(f, (struct engine_query){.sql = str_of(sql), .format = RESULT_NDJSON}, &status);
+    if (status == OK || !strstr(text, with)) {
+        fail_msg("%s: expected \"%s\", got %s: %s", sql, with, status_name(status), text);
+    }
+    return status;
+}
+
+static struct engine_copied copy(struct fixture *f, struct engine_copy c) {
+    struct engine_copied copied;
+    if (engine_copy(f->engine, f->arena, &c, &copied, &f->err) != OK) {
+        fail_msg("%s", f->err.text);
+    }
+    return copied;
+}
+
+static char *lake_path(struct fixture *f, const char *name) { return arena_printf(f->arena, "%s/lake/%s", f->data, name); }
+
+static int64_t now_ms(struct fixture *f) { return host_monotonic_ms(&f->host); }
+
+/* ---- formats ---- */
+
+static void json_keeps_every_digit(void **state) {
+    struct fixture *f = *state;
+    assert_string_equal(ask_sql(f, "SELECT 9223372036854775807 AS big, 12345678901234567890.1234::DECIMAL(38,4) AS money, 0.1::DOUBLE AS d, -0.05::DECIMAL(4,2) AS c", RESULT_JSON),
+        "[{\"big\":9223372036854775807,\"money\":12345678901234567890.1234,\"d\":0.1,\"c\":-0.05}]\n");
+    assert_string_equal(ask_sql(f, "SELECT 'inf'::DOUBLE AS i, 1e100 AS e, 3.0::DOUBLE AS t, (-170141183460469231731687303715884105728)::HUGEINT AS h", RESULT_JSON),
+        "[{\"i\":null,\"e\":1e+100,\"t\":3.0,\"h\":-170141183460469231731687303715884105728}]\n");
+}
+
+static void json_values_of_all_kinds(void **state) {
+    struct fixture *f = *state;
+    assert_string_equal(ask_sql(f,
+                            "SELECT TIMESTAMPTZ '2024-01-01 03:00:00.5+03' AS t, TIMESTAMP '2024-01-01 00:00:00.000001' AS l, DATE '0044-03-15' AS d, '\\xC3\\xBF'::BLOB AS b, "
+                            "'f81d4fae-7dec-11d0-a765-00a0c91e6bf6'::UUID AS u, NULL AS n, INTERVAL '14 months 3 days 90 seconds' AS i, true AS y",
+                            RESULT_NDJSON),
+        "{\"t\":\"2024-01-01T00:00:00.500Z\",\"l\":\"2024-01-01T00:00:00.000001\",\"d\":\"0044-03-15\",\"b\":\"w78=\",\"u\":\"f81d4fae-7dec-11d0-a765-00a0c91e6bf6\","
+        "\"n\":null,\"i\":\"P1Y2M3DT1M30S\",\"y\":true}\n");
+    assert_string_equal(ask_sql(f, "SELECT {'a': 1, 'b': [NULL, 'x\"y']} AS s, MAP {'k': 1.50, 'l': NULL} AS m, '{\"j\": 1}'::JSON AS j, [[1],[]] AS l, 1 AS s", RESULT_NDJSON),
+        "{\"s\":{\"a\":1,\"b\":[null,\"x\\\"y\"]},\"m\":{\"k\":1.50,\"l\":null},\"j\":{\"j\": 1},\"l\":[[1],[]],\"s_1\":1}\n");
+    assert_string_equal(ask_sql(f, "SELECT union_value(k := 1) AS u, '101'::BIT AS b, 'y'::ENUM('x', 'y') AS e, [1,2]::INTEGER[2] AS a", RESULT_NDJSON),
+        "{\"u\":\"1\",\"b\":\"101\",\"e\":\"y\",\"a\":[1,2]}\n");
+}
+
+static void csv_quotes_as_rfc_4180(void **state) {
+    struct fixture *f = *state;
+    assert_string_equal(ask_sql(f, "SELECT 'a,b' AS x, '' AS y, NULL AS z, 'q\"' AS \"w,1\", E'l\\nm' AS v", RESULT_CSV),
+        "x,y,z,\"w,1\",v\r\n\"a,b\",\"\",,\"q\"\"\",\"l\nm\"\r\n");
+    assert_string_equal(ask_sql(f, "SELECT 1 AS x WHERE false", RESULT_CSV), "x\r\n");
+    assert_string_equal(ask_sql(f, "SELECT 1 AS x WHERE false", RESULT_JSON), "[]\n");
+}
+
+static void table_aligns_and_cuts(void **state) {
+    struct fixture *f = *state;
+    assert_string_equal(ask_sql(f, "SELECT * FROM (VALUES ('ğş', 5, NULL), ('日本', 1000, 2.5)) AS t(name, n, d)", RESULT_TABLE),
+        "┌──────┬──────┬──────┐\n"
+        "│ name │ n    │ d    │\n"
+        "├──────┼──────┼──────┤\n"
+        "│ ğş   │    5 │ NULL │\n"
+        "│ 日本 │ 1000 │  2.5 │\n"
+        "└──────┴──────┴──────┘\n"
+        "2 rows\n");
+    enum status status;
+    struct engine_query narrow = {.sql = STR("SELECT range AS i, repeat('x', 100) AS text FROM range(100)"), .format = RESULT_TABLE, .rows_max = 1, .width_max = 24};
+    assert_string_equal(ask(f, narrow, &status), "┌───┬──────────────────┐\n"
+                                                 "│ i │ text             │\n"
+                                                 "├───┼──────────────────┤\n"
+                                                 "│ 0 │ xxxxxxxxxxxxxxx… │\n"
+                                                 "└───┴──────────────────┘\n"
+                                                 "first 1 rows, there are more\n");
+    narrow = (struct engine_query){.sql = STR("SELECT 1 AS aaaaaaaa, 2 AS bbbbbbbb, E'x\\ny' AS cccccccc"), .format = RESULT_TABLE, .width_max = 25};
+    assert_non_null(strstr(ask(f, narrow, &status), "1 row; 2 of 3 columns fit"));
+}
+
+static void parameters_are_exact(void **state) {
+    struct fixture *f = *state;
+    struct str params[] = {STR("9007199254740993"), STR("\"a'b\""), STR("12.3400"), STR("null"), STR("true"), STR("\"2024-01-01T00:00:00Z\""), STR("[1, 2]")};
+    enum status status;
+    struct engine_query query = {.sql = STR("SELECT $1 AS i, $2 AS s, $3 AS d, $4 AS n, $5 AS b, TIMESTAMPTZ '2024-01-01 00:00:00+00' = $6 AS t, json_array_length($7) AS l"),
+        .params = params, .params_n = 7, .format = RESULT_NDJSON};
+    assert_string_equal(ask(f, query, &status), "{\"i\":9007199254740993,\"s\":\"a'b\",\"d\":12.3400,\"n\":null,\"b\":true,\"t\":true,\"l\":2}\n");
+    query.params_n = 6;
+    assert_string_equal(ask(f, query, &status), "the statement has 7 parameters, 6 were given");
+    assert_int_equal(status, E_INVALID);
+    query = (struct engine_query){.sql = STR("SELECT $1"), .params = (struct str[]){STR("{oops")}, .params_n = 1};
+    assert_non_null(strstr(ask(f, query, &status), "parameter 1: a parameter is not JSON"));
+}
+
+static void parquet_reads_back(void **state) {
+    struct fixture *f = *state;
+    struct engine_call *call;
+    struct str param = STR("3");
+    struct engine_query query = {.sql = STR("SELECT range * $1 AS v FROM range(100000) -- all\n;"), .params = &param, .params_n = 1, .format = RESULT_PARQUET};
+    assert_int_equal(engine_query_start(f->engine, &query, &call, &f->err), OK);
+    assert_string_equal(arena_strndup(f->arena, engine_call_head(call).p, engine_call_head(call).n), "{\"columns\":[{\"name\":\"v\",\"type\":\"BIGINT\"}]}");
+    char *path = lake_path(f, "got.parquet"), block[8192];
+    FILE *file = fopen(path, "wb");
+    size_t got;
+    while (engine_call_read(call, block, sizeof block, &got, &f->err) == OK && got) {
+        fwrite(block, 1, got, file);
+    }
+    fclose(file);
+    assert_int_equal(engine_call_rows(call), 100000);
+    engine_call_end(&call);
+    struct buf out = BUF_INIT;
+    assert_int_equal(engine_rows(f->engine, NULL, arena_printf(f->arena, "SELECT count(*) AS n, sum(v) AS s FROM read_parquet('%s')", path), &out, &f->err), OK);
+    assert_string_equal(buf_cstr(&out), "[{\"n\":100000,\"s\":14999850000}]\n");
+    buf_free(&out);
+    struct fs_entry *left;
+    size_t left_n;
+    fs_real()->list(fs_real()->self, f->arena, arena_printf(f->arena, "%s/tmp", f->data), &left, &left_n, NULL);
+    for (size_t i = 0; i < left_n; i++) {
+        assert_null(strstr(left[i].name, "parquet")); /* the temporary file is gone */
+    }
+}
+
+/* ---- errors ---- */
+
+static void errors_name_the_place(void **state) {
+    struct fixture *f = *state;
+    assert_int_equal(fails(f, "SELECT 1,\n  nope FROM range(3)", "LINE 2:   nope FROM range(3)\n          ^"), E_INVALID);
+    assert_int_equal(fails(f, "SELEC 1", "LINE 1: SELEC 1\n        ^"), E_INVALID);
+    assert_int_equal(fails(f, "SELECT 'x'::INTEGER", "Could not convert string 'x' to INT32"), E_INVALID);
+    assert_int_equal(fails(f, "SELECT * FROM nothing", "There is no table nothing"), E_INVALID);
+    assert_int_equal(fails(f, "   ", "There is no statement"), E_INVALID);
+    assert_int_equal(fails(f, "SELECT CASE WHEN range = 500000 THEN error('boom') END FROM range(1000000)", "boom"), E_INVALID);
+}
+
+static void json_decimal_is_exact(void **state) {
+    struct fixture *f = *state;
+    assert_string_equal(ask_sql(f,
+                            "SELECT json_decimal('{\"a\":{\"b\":[1,12.3400]}}', 'a.b.1') AS d, json_decimal('{\"a\":\"-1e-3\"}', '$.a') AS s, json_decimal('{\"a\":true}', 'a') AS n, "
+                            "json_decimal('{\"a\":1}', 'b') AS m, json_decimal(NULL, 'b') AS o, json_number_text('{\"a\":1.00}', 'a') AS t, "
+                            "json_decimal('{\"a\":12345678901234567890123456789.123456789}', 'a') AS l, json_decimal('{\"a\":0.1000000000000}', 'a') AS z",
+                            RESULT_NDJSON),
+        "{\"d\":12.340000000,\"s\":-0.001000000,\"n\":null,\"m\":null,\"o\":null,\"t\":\"1.00\",\"l\":12345678901234567890123456789.123456789,\"z\":0.100000000}\n");
+    assert_string_equal(ask_sql(f, "SELECT sum(json_decimal('{\"p\":0.1}', 'p')) AS s FROM range(100000)", RESULT_NDJSON), "{\"s\":10000.000000000}\n");
+    fails(f, "SELECT json_decimal('{\"a\":0.1234567891}', 'a')", "0.1234567891 does not fit DECIMAL(38,9) exactly");
+    fails(f, "SELECT json_decimal('{\"a\":1e30}', 'a')", "1e30 does not fit");
+}
+
+static void event_ids_go_both_ways(void **state) {
+    struct fixture *f = *state;
+    enum status status;
+    struct engine_query query = {.sql = STR("SELECT cupel_event_id(1700000000123, 7, 3, 42) AS id, cupel_event_time(cupel_event_id(1700000000123, 7, 3, 42)) AS t, "
+                                            "cupel_event_time('f81d4fae-7dec-11d0-a765-00a0c91e6bf6') AS n"),
+        .format = RESULT_NDJSON, .internal = true};
+    struct event_id id = event_id_make((struct event_address){1700000000123, 7, 3, 42});
+    char text[EVENT_ID_TEXT];
+    event_id_text(id, text);
+    assert_string_equal(ask(f, query, &status), arena_printf(f->arena, "{\"id\":\"%.36s\",\"t\":\"2023-11-14T22:13:20.123Z\",\"n\":null}\n", text));
+}
+
+/* ---- files and tables ---- */
+
+static const struct engine_column order_columns[] = {
+    {.name = "id", .type = "UUID", .field_id = 1},
+    {.name = "at", .type = "TIMESTAMP WITH TIME ZONE", .field_id = 2},
+    {.name = "n", .type = "BIGINT", .field_id = 3},
+    {.name = "i", .type = "INTEGER", .field_id = 4},
+    {.name = "note", .type = "VARCHAR", .field_id = 5},
+    {.name = "tags", .type = "MAP(VARCHAR, VARCHAR)", .field_id = 6, .field_ids = "{__duckdb_field_id: 6, key: 7, value: 8}"},
+    {.name = "price", .type = "DECIMAL(18,4)", .field_id = 9},
+    {.name = "ok", .type = "BOOLEAN", .field_id = 10},
+    {.name = "d", .type = "DATE", .field_id = 11},
+    {.name = "x", .type = "DOUBLE", .field_id = 12},
+    {.name = "none", .type = "VARCHAR", .field_id = 13},
+};
+
+static const char order_sql[] =
+    "SELECT ('00000000-0000-7000-8000-' || lpad(range::VARCHAR, 12, '0'))::UUID, TIMESTAMPTZ '2024-01-01 00:00:00+00' + to_milliseconds(range), range - 5, range::INTEGER, "
+    "'ğüşiöç a note longer than that ' || range, MAP {'k': 'v' || range}, (range - 2)::DECIMAL(18,4) / 4, range % 2 = 0, DATE '1969-12-31' + range::INTEGER, range / 2, NULL "
+    "FROM range(10)";
+
+static const struct engine_column_stats *stats_of(const struct engine_copied *copied, int field_id) {
+    for (size_t i = 0; i < copied->columns_n; i++) {
+        if (copied->columns[i].field_id == field_id) {
+            return &copied->columns[i];
+        }
+    }
+    fail_msg("no statistics of field %d", field_id);
+    return NULL;
+}
+
+static void bounds_are(const struct engine_copied *copied, int field_id, const char *lower_hex, const char *upper_hex) {
+    const struct engine_column_stats *c = stats_of(copied, field_id);
+    assert_true(c->has_bounds);
+    struct buf lower = BUF_INIT, upper = BUF_INIT;
+    buf_hex(&lower, c->lower);
+    buf_hex(&upper, c->upper);
+    assert_string_equal(buf_cstr(&lower), lower_hex);
+    assert_string_equal(buf_cstr(&upper), upper_hex);
+    buf_free(&lower);
+    buf_free(&upper);
+}
+
+static void copy_tells_icebergs_statistics(void **state) {
+    struct fixture *f = *state;
+    struct engine_copied copied = copy(f, (struct engine_copy){.sql = order_sql, .path = lake_path(f, "a.parquet"), .columns = order_columns, .columns_n = 11});
+    assert_int_equal(copied.rows, 10);
+    struct fs_stat stat;
+    assert_int_equal(fs_real()->stat(fs_real()->self, lake_path(f, "a.parquet"), &stat, NULL), OK);
+    assert_int_equal(copied.size_bytes, stat.size_bytes);
+    assert_string_equal(arena_strndup(f->arena, copied.sources.p, copied.sources.n), "[]");
+    bounds_are(&copied, 1, "00000000000070008000000000000000", "00000000000070008000000000000009");
+    bounds_are(&copied, 2, "00202110d70d0600", "28432110d70d0600");
+    bounds_are(&copied, 3, "fbffffffffffffff", "0400000000000000");
+    bounds_are(&copied, 4, "00000000", "09000000");
+    /* "ğüşiöç a note lo": 16 characters; the upper one ends in p, not o */
+    bounds_are(&copied, 5, "c49fc3bcc59f69c3b6c3a72061206e6f7465206c6f", "c49fc3bcc59f69c3b6c3a72061206e6f7465206c70");
+    bounds_are(&copied, 9, "ec78", "445c");
+    bounds_are(&copied, 10, "00", "01");
+    bounds_are(&copied, 11, "ffffffff", "08000000");
+    bounds_are(&copied, 12, "0000000000000000", "0000000000001240");
+    assert_false(stats_of(&copied, 7)->has_bounds);
+    assert_int_equal(stats_of(&copied, 8)->values, 10);
+    assert_int_equal(stats_of(&copied, 13)->nulls, 10);
+    assert_false(stats_of(&copied, 13)->has_bounds);
+    struct buf out = BUF_INIT;
+    char *sql = arena_printf(f->arena, "SELECT string_agg(name || ':' || field_id, ' ') AS ids FROM parquet_schema('%s') WHERE field_id IS NOT NULL", lake_path(f, "a.parquet"));
+    assert_int_equal(engine_rows(f->engine, NULL, sql, &out, &f->err), OK);
+    assert_string_equal(buf_cstr(&out), "[{\"ids\":\"id:1 at:2 n:3 i:4 note:5 tags:6 key:7 value:8 price:9 ok:10 d:11 x:12 none:13\"}]\n");
+    buf_free(&out);
+}
+
+static void copy_keeps_the_order_of_rows(void **state) {
+    struct fixture *f = *state;
+    const struct engine_column column = {.name = "v", .type = "BIGINT", .field_id = 1};
+    copy(f, (struct engine_copy){.sql = "SELECT range FROM range(500000)", .path = lake_path(f, "o.parquet"), .columns = &column, .columns_n = 1});
+    struct buf out = BUF_INIT;
+    char *sql = arena_printf(f->arena,
+        "SELECT count(*) FILTER (v <> file_row_number) AS moved, count(*) AS n, (SELECT max(row_group_num_rows) FROM parquet_metadata('%s')) AS g "
+        "FROM read_parquet('%s', file_row_number => true)",
+        lake_path(f, "o.parquet"), lake_path(f, "o.parquet"));
+    assert_int_equal(engine_rows(f->engine, NULL, sql, &out, &f->err), OK);
+    assert_string_equal(buf_cstr(&out), "[{\"moved\":0,\"n\":500000,\"g\":20480}]\n");
+    buf_free(&out);
+}
+
+static void tables_are_read_by_field_id(void **state) {
+    struct fixture *f = *state;
+    char *a = lake_path(f, "a.parquet");
+    copy(f, (struct engine_copy){.sql = order_sql, .path = a, .columns = order_columns, .columns_n = 11});
+    const struct engine_column renamed[] = {
+        {.name = "it's \"new\"", .type = "DECIMAL(20,4)", .field_id = 9}, {.name = "added", .type = "BIGINT", .field_id = 20}, {.name = "tags", .type = "MAP(VARCHAR, VARCHAR)", .field_id = 6}};
+    const struct engine_table tables[] = {
+        {.schema = "bronze", .name = "orders", .version = 1, .columns = renamed, .columns_n = 3, .files = (const char *const[]){a}, .files_n = 1},
+        {.schema = "bronze", .name = "empty", .version = 1, .columns = renamed, .columns_n = 3},
+        {.schema = "bronze", .name = "locked", .version = 1, .columns = renamed, .columns_n = 3, .unreadable = "it has delete files"},
+    };
+    struct engine_view view = {.tables = tables, .tables_n = 3};
+    enum status status;
+    struct engine_query query = {.sql = STR("SELECT \"it's \"\"new\"\"\" AS p, added, tags FROM bronze.orders ORDER BY 1 LIMIT 1"), .format = RESULT_NDJSON, .view = &view};
+    assert_string_equal(ask(f, query, &status), "{\"p\":-0.5000,\"added\":null,\"tags\":{\"k\":\"v0\"}}\n");
+    query.sql = STR("SELECT count(*) AS n FROM Bronze.EMPTY");
+    assert_string_equal(ask(f, query, &status), "{\"n\":0}\n");
+    query.sql = STR("SELECT count(*) AS n FROM bronze.locked");
+    assert_non_null(strstr(ask(f, query, &status), "bronze.locked cannot be read: it has delete files"));
+    query.sql = STR("SELECT * FROM bronze.order");
+    assert_non_null(strstr(ask(f, query, &status), "There is no table bronze.order. Did you mean bronze.orders?"));
+    query.sql = STR("SELECT * FROM empty");
+    assert_non_null(strstr(ask(f, query, &status), "Did you mean bronze.empty?"));
+    query.sql = STR("SHOW TABLES");
+    assert_non_null(strstr(ask(f, query, &status), "{\"schema\":\"bronze\",\"name\":\"orders\",\"columns\":[\"it's \\\"new\\\"\",\"added\",\"tags\"]}\n"));
+    query.sql = STR("DESCRIBE bronze.orders");
+    assert_non_null(strstr(ask(f, query, &status), "\"column_type\":\"DECIMAL(20,4)\""));
+    view.tables_n = 1;
+    query.sql = STR("SELECT * FROM bronze.empty"); /* no longer in the view: gone */
+    assert_non_null(strstr(ask(f, query, &status), "There is no table bronze.empty"));
+}
+
+/* Two pins of one table used in turn, and six versions: more than the child keeps. */
+static void statements_see_their_own_version(void **state) {
+    struct fixture *f = *state;
+    const struct engine_column column = {.name = "v", .type = "BIGINT", .field_id = 1};
+    const char *files[6];
+    for (int i = 0; i < 6; i++) {
+        files[i] = lake_path(f, arena_printf(f->arena, "%d.parquet", i));
+        copy(f, (struct engine_copy){.sql = "SELECT range FROM range(10)", .path = files[i], .columns = &column, .columns_n = 1});
+    }
+    for (int round = 0; round < 3; round++) {
+        for (size_t n = 1; n <= 6; n++) {
+            size_t version = round == 1 ? 7 - n : n;
+            struct engine_table table = {.schema = "silver", .name = "t", .version = version, .columns = &column, .columns_n = 1, .files = files, .files_n = version};
+            struct engine_view view = {.tables = &table, .tables_n = 1};
+            struct buf out = BUF_INIT;
+            assert_int_equal(engine_rows(f->engine, &view, "SELECT count(*) AS n FROM silver.t", &out, &f->err), OK);
+            assert_string_equal(buf_cstr(&out), arena_printf(f->arena, "[{\"n\":%zu}]\n", 10 * version));
+            buf_free(&out);
+        }
+    }
+}
+
+/* ---- row sources ---- */
+
+static void row_sources_become_files(void **state) {
+    struct fixture *f = *state;
+    const struct engine_column columns[] = {{.name = "name", .type = "VARCHAR", .field_id = 1}, {.name = "amount", .type = "VARCHAR", .field_id = 2}, {.name = "_row", .type = "BIGINT", .field_id = 3}};
+    struct engine_copied copied = copy(f, (struct engine_copy){.sql = "SELECT * FROM cupel_rows('fake', '{\"rows\":5000,\"bad\":3}')", .path = lake_path(f, "r.parquet"),
+        .columns = columns, .columns_n = 3});
+    assert_int_equal(copied.rows, 5000);
+    assert_string_equal(arena_strndup(f->arena, copied.sources.p, copied.sources.n), "[{\"read\":5000,\"bad\":3}]");
+    assert_int_equal(stats_of(&copied, 2)->nulls, 1667);
+    struct buf out = BUF_INIT;
+    char *sql = arena_printf(f->arena, "SELECT sum(_row) AS s, count(DISTINCT name) AS n, max(name) AS m, bool_and(_row = file_row_number + 1) AS o FROM read_parquet('%s', file_row_number => true)", lake_path(f, "r.parquet"));
+    assert_int_equal(engine_rows(f->engine, NULL, sql, &out, &f->err), OK);
+    assert_string_equal(buf_cstr(&out), "[{\"s\":12502500,\"n\":5000,\"m\":\"a longer name 999\",\"o\":true}]\n");
+    buf_clear(&out);
+    assert_int_equal(engine_rows(f->engine, NULL, "SELECT * FROM cupel_bad_rows('fake', '{\"rows\":5000,\"bad\":2}')", &out, &f->err), OK);
+    assert_string_equal(buf_cstr(&out), "[{\"row\":5001,\"reason\":\"too few cells\",\"raw\":\"/zs=\"},\n{\"row\":5002,\"reason\":\"too few cells\",\"raw\":\"/zs=\"}]\n");
+    buf_free(&out);
+    assert_int_equal(engine_rows(f->engine, NULL, "SELECT * FROM cupel_rows('fake', '{\"rows\":9000,\"fail\":5000}')", &out, &f->err), E_INVALID);
+    assert_non_null(strstr(f->err.text, "row 5000 is cut"));
+    assert_int_equal(engine_rows(f->engine, NULL, "SELECT * FROM cupel_rows('fake', 'missing')", &out, &f->err), E_INVALID);
+    assert_non_null(strstr(f->err.text, "no such file: missing"));
+    assert_int_equal(engine_rows(f->engine, NULL, "SELECT * FROM cupel_rows('other', '{}')", &out, &f->err), E_INVALID);
+    assert_non_null(strstr(f->err.text, "no row source of the kind other"));
+}
+
+/* ---- death, cancel, limits ---- */
+
+static const char endless[] = "SELECT count(*) FROM range(100000000000) a, range(1000) b WHERE a.range % 7 = b.range";
+
+struct endless_call {
+    struct fixture *f;
+    const char *sql, *path;
+    enum status status;
+    struct err err;
+};
+
+static void *run_endless(void *argument) {
+    struct endless_call *e = argument;
+    if (e->path) {
+        ARENA_SCOPE(arena);
+        struct engine_copied copied;
+        e->status = engine_copy(e->f->engine, arena, &(struct engine_copy){.sql = e->sql, .path = e->path}, &copied, &e->err);
+        return NULL;
+    }
+    struct engine_query query = {.sql = str_of(e->sql), .format = RESULT_JSON};
+    struct engine_call *call;
+    e->status = engine_query_start(e->f->engine, &query, &call, &e->err);
+    if (e->status == OK) {
+        engine_call_end(&call);
+    }
+    return NULL;
+}
+
+static void wait_running(struct fixture *f, uint64_t calls) {
+    for (int i = 0; i < 500 && (engine_stats(f->engine).calls_running < calls || !engine_pid(f->engine)); i++) {
+        f->host.clock->sleep_us(f->host.clock->self, 10000);
+    }
+    f->host.clock->sleep_us(f->host.clock->self, 200000); /* let it work a little */
+}
+
+static void a_dead_engine_fails_its_calls_and_starts_again(void **state) {
+    struct fixture *f = *state;
+    struct endless_call calls[] = {{.f = f, .sql = endless}, {.f = f, .sql = "SELECT * FROM range(100000000000)", .path = lake_path(f, "endless.parquet")}};
+    struct thread threads[2] = {0};
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 2; i++) {
+            calls[i].status = OK;
+            thread_start(&threads[i], "endless", run_endless, &calls[i]);
+        }
+        wait_running(f, 2);
+        assert_int_equal(kill(engine_pid(f->engine), SIGKILL), 0);
+        for (int i = 0; i < 2; i++) {
+            thread_join(&threads[i]);
+            assert_int_equal(calls[i].status, E_UNAVAILABLE);
+            assert_non_null(strstr(calls[i].err.text, "the engine died: killed by signal 9"));
+        }
+        assert_string_equal(ask_sql(f, "SELECT 1 AS a", RESULT_NDJSON), "{\"a\":1}\n");
+    }
+    assert_int_equal(engine_stats(f->engine).died, 3);
+    assert_int_equal(engine_stats(f->engine).started, 4);
+}
+
+static void a_closed_call_stops_within_a_second(void **state) {
+    struct fixture *f = *state;
+    struct engine_query query = {.sql = STR("SELECT a.range FROM range(100000000000) a, range(1000) b WHERE a.range % 7 = b.range"), .format = RESULT_NDJSON};
+    struct engine_call *call;
+    char block[65536];
+    size_t got;
+    assert_int_equal(engine_query_start(f->engine, &query, &call, &f->err), OK);
+    assert_int_equal(engine_call_read(call, block, sizeof block, &got, &f->err), OK);
+    engine_call_end(&call);
+    f->host.clock->sleep_us(f->host.clock->self, 1000000);
+    double before = engine_stats(f->engine).cpu_seconds;
+    f->host.clock->sleep_us(f->host.clock->self, 500000);
+    assert_true(engine_stats(f->engine).cpu_seconds - before < 0.1); /* it is idle */
+    assert_int_equal(engine_stats(f->engine).died, 0);
+    assert_string_equal(ask_sql(f, "SELECT 1 AS a", RESULT_NDJSON), "{\"a\":1}\n");
+}
+
+static void a_query_over_its_time_is_stopped(void **state) {
+    struct fixture *f = *state;
+    enum status status;
+    int64_t start = now_ms(f);
+    char *text = ask(f, (struct engine_query){.sql = str_of(endless), .format = RESULT_JSON, .time_ms = 300}, &status);
+    assert_int_equal(status, E_TIMEOUT);
+    assert_string_equal(text, "the query took longer than its limit of 300 ms");
+    assert_true(now_ms(f) - start < 2000);
+    assert_int_equal(engine_stats(f->engine).died, 0);
+}
+
+/* A reader that stops reading is not taken for an engine that stopped answering. */
+static void a_slow_reader_harms_nobody(void **state) {
+    struct fixture *f = *state;
+    struct engine_query query = {.sql = STR("SELECT repeat('x', 1000) AS t FROM range(1000000)"), .format = RESULT_NDJSON};
+    struct engine_call *call;
+    assert_int_equal(engine_query_start(f->engine, &query, &call, &f->err), OK);
+    assert_string_equal(ask_sql(f, "SELECT 1 AS a", RESULT_NDJSON), "{\"a\":1}\n");
+    f->host.clock->sleep_us(f->host.clock->self, 300000);
+    assert_true(engine_stats(f->engine).resident_bytes < 300u << 20); /* a gigabyte of result waits outside */
+    static char block[1 << 20];
+    size_t got;
+    uint64_t all = 0;
+    while (engine_call_read(call, block, sizeof block, &got, &f->err) == OK && got) {
+        all += got;
+    }
+    assert_int_equal(engine_call_rows(call), 1000000);
+    assert_int_equal(all, 1000000u * 1009u);
+    engine_call_end(&call);
+}
+
+static void memory_has_a_limit(void **state) {
+    struct fixture *f = *state;
+    assert_int_equal(fails(f, "SELECT list(repeat(range::VARCHAR, 100)) FROM range(5000000)", "Out of Memory"), E_LIMIT);
+    assert_int_equal(engine_stats(f->engine).died, 0);
+}
+
+static void queries_wait_in_line_for_a_while(void **state) {
+    struct fixture *f = *state;
+    struct engine_query query = {.sql = STR("SELECT repeat('x', 1000) AS t FROM range(1000000)"), .format = RESULT_NDJSON};
+    struct engine_call *calls[2];
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(engine_query_start(f->engine, &query, &calls[i], &f->err), OK);
+    }
+    assert_int_equal(fails(f, "SELECT 1", "2 queries are running, and none ended within 200 ms"), E_BUSY);
+    struct buf out = BUF_INIT;
+    assert_int_equal(engine_rows(f->engine, NULL, "SELECT 1 AS a", &out, &f->err), OK); /* our own statements have places of their own */
+    buf_free(&out);
+    engine_call_end(&calls[0]);
+    assert_string_equal(ask_sql(f, "SELECT 1 AS a", RESULT_NDJSON), "{\"a\":1}\n");
+    engine_call_end(&calls[1]);
+}
+
+struct client {
+    struct fixture *f;
+    int wrong;
+};
+
+static void *run_client(void *argument) {
+    struct client *c = argument;
+    for (int i = 0; i < 20; i++) {
+        char sql[128], block[256];
+        snprintf(sql, sizeof sql, "SELECT sum(range) AS s FROM range(%d)", 1000 + i);
+        struct engine_query query = {.sql = str_of(sql), .format = RESULT_NDJSON};
+        struct engine_call *call;
+        struct err err;
+        size_t got = 0;
+        if (engine_query_start(c->f->engine, &query, &call, &err) != OK) {
+            c->wrong++;
+            continue;
+        }
+        engine_call_read(call, block, sizeof block - 1, &got, &err);
+        block[got] = 0;
+        int64_t n = 1000 + i;
+        char expected[64];
+        snprintf(expected, sizeof expected, "{\"s\":%lld}\n", (long long)(n * (n - 1) / 2));
+        c->wrong += strcmp(block, expected) != 0;
+        engine_call_end(&call);
+    }
+    return NULL;
+}
+
+static void eight_clients_at_once(void **state) {
+    struct fixture *f = *state;
+    struct client clients[12];
+    struct thread threads[12] = {0};
+    for (int i = 0; i < 12; i++) {
+        clients[i] = (struct client){.f = f};
+        thread_start(&threads[i], "client", run_client, &clients[i]);
+    }
+    for (int i = 0; i < 12; i++) {
+        thread_join(&threads[i]);
+        assert_int_equal(clients[i].wrong, 0);
+    }
+    assert_int_equal(engine_stats(f->engine).died, 0);
+}
+
+int main(int argc, char **argv) {
+    if (argc > 1 && strcmp(argv[1], "engine") == 0) {
+        return engine_main(argc - 1, argv + 1, kinds);
+    }
+    log_configure((struct log_options){.level = LOG_ERROR, .quiet = true});
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(json_keeps_every_digit, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(json_values_of_all_kinds, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(csv_quotes_as_rfc_4180, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(table_aligns_and_cuts, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(parameters_are_exact, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(parquet_reads_back, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(errors_name_the_place, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(json_decimal_is_exact, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(event_ids_go_both_ways, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(copy_tells_icebergs_statistics, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(copy_keeps_the_order_of_rows, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(tables_are_read_by_field_id, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(statements_see_their_own_version, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(row_sources_become_files, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_dead_engine_fails_its_calls_and_starts_again, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_closed_call_stops_within_a_second, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_query_over_its_time_is_stopped, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_slow_reader_harms_nobody, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(memory_has_a_limit, set_up_small, tear_down),
+        cmocka_unit_test_setup_teardown(queries_wait_in_line_for_a_while, set_up_small, tear_down),
+        cmocka_unit_test_setup_teardown(eight_clients_at_once, set_up_eight, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
