@@ -105,20 +105,29 @@ static json_t *find_field(json_t *fields, const char *name) {
     return found;
 }
 
-static enum status evolve_struct(struct evolve *e, json_t *fields, const struct ice_field *wanted, size_t n) {
+/* Ids go to all new columns first, then to the parts of nested ones. */
+static void add_fields(struct evolve *e, json_t *fields, const struct ice_field *const *added, size_t n) {
+    int64_t first = e->last_id + 1;
+    e->last_id += (int64_t)n;
     for (size_t i = 0; i < n; i++) {
-        json_t *field = find_field(fields, wanted[i].name);
-        if (field) {
-            enum status s = evolve_type(e, field, "type", wanted[i].name, &wanted[i].type);
-            if (s) return s;
-            continue;
-        }
-        struct ice_type type = wanted[i].type;
-        int64_t id = ++e->last_id;
+        struct ice_type type = added[i]->type;
         assign_ids(e, &type);
-        json_array_append_new(fields, json_pack("{s:I, s:s, s:b, s:o}", "id", (json_int_t)id, "name", wanted[i].name, "required", 0, "type", ice_type_to_json(&type)));
+        json_array_append_new(fields,
+            json_pack("{s:I, s:s, s:b, s:o}", "id", (json_int_t)(first + (int64_t)i), "name", added[i]->name, "required", 0, "type", ice_type_to_json(&type)));
         e->changed = true;
     }
+}
+
+static enum status evolve_struct(struct evolve *e, json_t *fields, const struct ice_field *wanted, size_t n) {
+    const struct ice_field **added = arena_new_array(e->arena, const struct ice_field *, n + 1);
+    size_t added_n = 0;
+    for (size_t i = 0; i < n; i++) {
+        json_t *field = find_field(fields, wanted[i].name);
+        enum status s = field ? evolve_type(e, field, "type", wanted[i].name, &wanted[i].type) : OK;
+        if (s) return s;
+        if (!field) added[added_n++] = &wanted[i];
+    }
+    add_fields(e, fields, added, added_n);
     if (json_array_size(fields) > ICE_COLUMNS_MAX) return err_set(e->err, E_LIMIT, "more than %d columns", ICE_COLUMNS_MAX);
     return OK;
 }
