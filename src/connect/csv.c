@@ -58,6 +58,7 @@ static inline const char *find_line_end(const char *p, const char *end) { return
 struct scan { /* one record under way */
     const char *at, *p, *end;
     bool final;
+    bool full;              /* record_bytes_max + 2 bytes are there: all that is ever looked at, so that results do not depend on how bytes arrive */
     size_t cells;
     uint64_t line;          /* of p */
     const char *line_start; /* of p's line; for columns */
@@ -151,7 +152,7 @@ static enum cell_end quoted_cell(struct csv_parser *c, struct scan *s) {
             return e;
         }
     }
-    if (!s->final && (size_t)(s->end - s->at) <= c->record_bytes_max) return CELL_MORE;
+    if (!s->final && !s->full) return CELL_MORE;
     enum cell_end e = bad(s, s->final ? "a quote is opened and not closed before the end of the file" : "a quote is opened and not closed within the record limit",
         open, open_line, open_line_start);
     s->p = s->end; /* what was read in vain */
@@ -194,8 +195,10 @@ static enum csv_step too_long(struct csv_parser *c, struct scan *s, uint64_t lin
 static enum csv_step cut_bad(struct csv_parser *c, struct scan *s, uint64_t line, struct csv_record *record) {
     const char *scanned = s->p, *line_end = find_line_end(s->at, s->end), *next;
     if ((size_t)(line_end - s->at) > c->record_bytes_max) return too_long(c, s, line, record);
-    if (line_end == s->end && !s->final) return (size_t)(s->end - s->at) > c->record_bytes_max ? too_long(c, s, line, record) : CSV_MORE;
-    if (!behind_line_end(line_end, s->end, s->final, &next)) return CSV_MORE;
+    if ((line_end == s->end && !s->final) || !behind_line_end(line_end, s->end, s->final, &next)) {
+        must(!s->full);
+        return CSV_MORE;
+    }
     uint64_t lines = line_end < s->end;
     uint64_t again = scanned > next ? (uint64_t)(scanned - next) : 0;
     if (c->rescanned + again > (uint64_t)RESCANS_FREE * c->record_bytes_max + RESCAN_SHARE * c->consumed) {
@@ -231,6 +234,11 @@ enum csv_step csv_parse(struct csv_parser *c, const char *at, const char *end, b
     must(at < end);
     if (c->skipping) return skip_rest(c, at, end, final, record);
     struct scan s = {.at = at, .p = at, .end = end, .final = final, .line = c->line, .line_start = at};
+    if ((size_t)(end - at) >= c->record_bytes_max + 2) {
+        s.full = true;
+        s.final = final && (size_t)(end - at) == c->record_bytes_max + 2;
+        s.end = end = at + c->record_bytes_max + 2;
+    }
     uint64_t line = c->line;
     const char quote = c->dialect.quote;
     enum cell_end e = CELL_NEXT;
@@ -241,7 +249,7 @@ enum csv_step csv_parse(struct csv_parser *c, const char *at, const char *end, b
     }
     enum csv_step step = CSV_RECORD;
     if (e == CELL_MORE) {
-        if ((size_t)(end - at) <= c->record_bytes_max) return CSV_MORE;
+        if (!s.full) return CSV_MORE;
         step = too_long(c, &s, line, record);
     } else if (e == CELL_BAD) {
         step = cut_bad(c, &s, line, record);
@@ -281,7 +289,7 @@ enum csv_step line_parse(struct line_parser *l, const char *at, const char *end,
     char stop = l->ends == LINES_CR ? '\r' : '\n';
     const char *line_end = memchr(at, stop, (size_t)(end - at));
     size_t n = line_end ? (size_t)(line_end - at) : (size_t)(end - at);
-    if (!line_end && !final && !l->skipping && n <= l->record_bytes_max) return CSV_MORE;
+    if (!line_end && !final && !l->skipping && n <= l->record_bytes_max + 1) return CSV_MORE; /* one more: it may be the CR of CRLF */
     size_t used = line_end ? n + 1 : n;
     uint64_t line = l->line;
     if (line_end) l->line++;

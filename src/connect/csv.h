@@ -43,7 +43,7 @@ struct csv_record {
 
 enum csv_step {
     CSV_RECORD, /* *record is filled */
-    CSV_MORE,   /* the record is not complete: give more bytes from the same start. Never when more than record_bytes_max + 2 are there, nor with `final` */
+    CSV_MORE,   /* the record is not complete: give more bytes from the same start. Never when record_bytes_max + 2 are there, nor with `final` */
     CSV_SKIP,   /* nothing but record->used bytes to go on behind (the rest of an overlong record) */
 };
 
