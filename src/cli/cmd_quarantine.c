@@ -6,7 +6,7 @@
 #include "http/http_client.h"
 
 static void print_list(struct cli *cli, json_t *answer) {
-    static const struct column columns[] = {{"QUARANTINE", "name", COLUMN_TEXT}, {"ROWS", "rows", COLUMN_NUMBER}, {"SIZE", "size_bytes", COLUMN_BYTES}};
+    static const struct column columns[] = {{"QUARANTINE", "name", COLUMN_TEXT}, {"ROWS", "rows", COLUMN_NUMBER}, {"SIZE", "bytes", COLUMN_BYTES}};
     print_rows(cli, json_object_get(answer, "tables"), columns, sizeof columns / sizeof columns[0]);
 }
 

@@ -18,35 +18,30 @@ static char *table_path(struct cli *cli, const char *name, const char *rest) {
 
 static void print_tables(struct cli *cli, json_t *answer) {
     static const struct column columns[] = {{"SCHEMA", "schema", COLUMN_TEXT}, {"TABLE", "name", COLUMN_TEXT}, {"ROWS", "rows", COLUMN_NUMBER}, {"FILES", "files", COLUMN_NUMBER},
-        {"SIZE", "size_bytes", COLUMN_BYTES}, {"SNAPSHOTS", "snapshots", COLUMN_NUMBER}, {"CHANGED", "last_updated", COLUMN_TIME}};
+        {"SIZE", "bytes", COLUMN_BYTES}, {"SNAPSHOTS", "snapshots", COLUMN_NUMBER}, {"CHANGED", "updated_at", COLUMN_TIME}};
     print_rows(cli, json_is_array(answer) ? answer : json_object_get(answer, "tables"), columns, sizeof columns / sizeof columns[0]);
 }
 
 static int list(struct cli *cli) { return reach_print(cli, &(struct ask){.path = "/v1/tables"}, print_tables); }
 
 static void print_table(struct cli *cli, json_t *answer) {
-    static const struct column columns[] = {{"COLUMN", "name", COLUMN_TEXT}, {"TYPE", "type", COLUMN_TEXT}, {"ID", "id", COLUMN_NUMBER}, {"REQUIRED", "required", COLUMN_BOOL}};
-    json_t *schema = json_object_get(answer, "columns");
-    if (!schema) schema = json_object_get(answer, "schema");
-    json_t *copy = json_copy(answer);
-    static const char *const long_ones[] = {"columns", "schema_fields", "snapshots", "data_files", "files_list", "history"};
-    for (size_t i = 0; i < sizeof long_ones / sizeof long_ones[0]; i++) {
-        if (json_is_array(json_object_get(copy, long_ones[i]))) json_object_del(copy, long_ones[i]);
-    }
-    print_object(cli, copy);
-    json_decref(copy);
-    if (json_is_array(schema)) {
-        putchar('\n');
-        print_rows(cli, schema, columns, sizeof columns / sizeof columns[0]);
-    }
+    static const struct column columns[] = {{"COLUMN", "name", COLUMN_TEXT}, {"TYPE", "type", COLUMN_TEXT}, {"FIELD", "field_id", COLUMN_NUMBER}, {"REQUIRED", "required", COLUMN_BOOL}};
+    static const char *const lists[] = {"history", "file_list"}; /* `table history` and --json show them */
+    json_t *schema = json_incref(json_object_get(answer, "columns"));
+    json_object_del(answer, "columns");
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) json_object_del(answer, lists[i]);
+    print_object(cli, answer);
+    putchar('\n');
+    print_rows(cli, schema, columns, sizeof columns / sizeof columns[0]);
+    json_decref(schema);
 }
 
 static int show(struct cli *cli) { return reach_print(cli, &(struct ask){.path = table_path(cli, cli->args[0], "")}, print_table); }
 
 static void print_history(struct cli *cli, json_t *answer) {
-    static const struct column columns[] = {{"SNAPSHOT", "id", COLUMN_TEXT}, {"AT", "at", COLUMN_TIME}, {"OPERATION", "operation", COLUMN_TEXT}, {"ROWS ADDED", "added_rows", COLUMN_NUMBER},
-        {"FILES ADDED", "added_files", COLUMN_NUMBER}, {"FILES DELETED", "deleted_files", COLUMN_NUMBER}};
-    print_rows(cli, json_object_get(answer, "snapshots"), columns, sizeof columns / sizeof columns[0]);
+    static const struct column columns[] = {{"SNAPSHOT", "snapshot_id", COLUMN_ID}, {"AT", "at", COLUMN_TIME}, {"OPERATION", "summary.operation", COLUMN_TEXT},
+        {"ROWS ADDED", "summary.added-records", COLUMN_NUMBER}, {"ROWS", "summary.total-records", COLUMN_NUMBER}, {"FILES", "summary.total-data-files", COLUMN_NUMBER}};
+    print_rows(cli, json_object_get(answer, "history"), columns, sizeof columns / sizeof columns[0]);
 }
 
 static int history(struct cli *cli) { return reach_print(cli, &(struct ask){.path = table_path(cli, cli->args[0], "")}, print_history); }

@@ -61,6 +61,8 @@ static void cell_number(struct buf *out, json_t *value, enum column_kind kind) {
     char text[32];
     if (json_is_real(value))
         buf_printf(out, "%g", json_real_value(value));
+    else if (kind == COLUMN_ID)
+        buf_printf(out, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
     else if (kind == COLUMN_BYTES)
         buf_text(out, as_bytes((uint64_t)json_integer_value(value), text));
     else

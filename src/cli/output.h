@@ -6,7 +6,7 @@
 #include "cli/command.h"
 #include "cli/tree.h"
 
-enum column_kind { COLUMN_TEXT, COLUMN_NUMBER, COLUMN_BYTES, COLUMN_TIME, COLUMN_BOOL };
+enum column_kind { COLUMN_TEXT, COLUMN_NUMBER, COLUMN_BYTES, COLUMN_TIME, COLUMN_BOOL, COLUMN_ID /* a number without thousands */ };
 
 struct column {
     const char *title, *member; /* member of each row's object; "a.b" for nested ones */

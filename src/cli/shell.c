@@ -111,7 +111,7 @@ static unsigned char complete(EditLine *line, int unused) {
 /* ---- dot commands ---- */
 
 static void show_tables(struct shell *s) {
-    static const struct column columns[] = {{"SCHEMA", "schema", COLUMN_TEXT}, {"TABLE", "name", COLUMN_TEXT}, {"ROWS", "rows", COLUMN_NUMBER}, {"SIZE", "size_bytes", COLUMN_BYTES}};
+    static const struct column columns[] = {{"SCHEMA", "schema", COLUMN_TEXT}, {"TABLE", "name", COLUMN_TEXT}, {"ROWS", "rows", COLUMN_NUMBER}, {"SIZE", "bytes", COLUMN_BYTES}};
     struct err err = {0};
     json_t *answer;
     if (reach_json(s->options.reach, &(struct ask){.path = "/v1/tables"}, &answer, &err) != OK) {

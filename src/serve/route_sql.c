@@ -143,6 +143,32 @@ static enum status start(struct query_run *run, struct engine_query *query, stru
     return status;
 }
 
+/* DuckDB ends a message with the place: "LINE 2: …" and a caret under it. Long lines are cut with dots in front, which hides the column. */
+static struct str error_place(struct arena *arena, const struct err *err) {
+    struct str rest = str_of(err->text), number;
+    struct str detail = str_cut(&rest, '\n');
+    long at = str_find(rest, STR("LINE "));
+    uint64_t line;
+    if (!rest.p || at < 0) return STR_NULL;
+    rest = str_from(rest, (size_t)at);
+    struct str text = str_cut(&rest, '\n'), caret = str_cut(&rest, '\n');
+    number = str_from(text, 5);
+    number = str_cut(&number, ':');
+    size_t head = 5 + number.n + 2;
+    long column = str_find(caret, STR("^"));
+    if (!str_to_u64(number, &line) || column < (long)head) return STR_NULL;
+    BUF_SCOPE(out);
+    buf_text(&out, "\"errors\":[");
+    struct json_writer w = json_write_to(&out);
+    json_begin_object(&w);
+    json_put_str(&w, "detail", detail);
+    json_put_int(&w, "line", (int64_t)line);
+    if (!str_starts(str_from(text, head), STR("..."))) json_put_int(&w, "column", column - (long)head + 1);
+    json_end_object(&w);
+    buf_char(&out, ']');
+    return arena_str(arena, buf_view(&out));
+}
+
 static void run_query(struct node *node, struct http_request *r) {
     struct engine_query query = {0};
     const struct format_row *format = NULL;
@@ -164,7 +190,7 @@ static void run_query(struct node *node, struct http_request *r) {
         http_on_disconnect(r, NULL, NULL);
         series_add(metric_series(&queries, status == E_INVALID || status == E_DENIED ? "refused" : status == E_CANCELLED ? "cancelled" : "failed"), 1);
         free(run);
-        node_problem(r, &err);
+        http_answer_problem(r, &err, error_place(http_arena(r), &err));
         return;
     }
     series_observe(metric_series(&first_row_time), (double)(host_monotonic_us(&node->host) - started_us) / 1e6);
