@@ -143,16 +143,20 @@ static enum status files_waiting(struct demo *d, const char *feed, size_t *out, 
 static enum status wait_landed(struct demo *d, struct err *err) {
     for (;;) {
         size_t waiting = 0;
-        enum status status = files_waiting(d, "pos", &waiting, err);
-        if (status == OK) status = files_waiting(d, "inventory", &waiting, err);
-        if (status != OK) return status;
+        enum status listed = files_waiting(d, "pos", &waiting, err);
+        if (listed == OK) listed = files_waiting(d, "inventory", &waiting, err);
+        if (listed != OK) return listed;
         if (waiting == 0) break;
         if (seconds_since(d, d->step_us) * 1000 > LAND_MS)
             return err_set(err, E_TIMEOUT, "%zu files have not landed after %d s; see %s/data/logs", waiting, LAND_MS / 1000, d->dir);
         progress(d->cli, false, "%zu files to land", waiting);
         d->cli->host.clock->sleep_us(d->cli->host.clock->self, 50000);
     }
-    printf("Landed     all files in the lake after another %.1f s\n", seconds_since(d, d->step_us));
+    BUF_SCOPE(answer);
+    enum status status =
+        reach_ask(d->reach, &(struct ask){.method = "POST", .path = "/v1/flush"}, &answer, NULL, err); /* events wait for 128 MB or 300 s otherwise */
+    if (status != OK) return status;
+    printf("Landed     all files and events in the lake after another %.1f s\n", seconds_since(d, d->step_us));
     return OK;
 }
 

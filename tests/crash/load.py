@@ -11,6 +11,7 @@ import time
 import requests
 
 ANSWER_TIMEOUT_S = 20
+REPEAT_S = 8  # well inside the dedupe window of run.py's configuration
 
 
 class Request:
@@ -159,12 +160,13 @@ class DuplicateWriter(Worker):
         self.until_acknowledged(fresh)
         if fresh.ids is None:
             return
-        self.known += list(zip(fresh.payloads, fresh.ids))
+        now = time.monotonic()
+        self.known = [k for k in self.known if now - k[2] < REPEAT_S] + [(p, i, now) for p, i in zip(fresh.payloads, fresh.ids)]
         again = self.random.sample(self.known, min(len(self.known), self.random.randrange(1, 6)))
-        repeated = Request("web", [payload for payload, _ in again])
+        repeated = Request("web", [payload for payload, _, _ in again])
         self.until_acknowledged(repeated)
-        if repeated.ids is not None and repeated.ids != [event_id for _, event_id in again]:
-            self.book.problem(f"{self.name}: duplicates got other ids: {repeated.ids} instead of {[i for _, i in again]}")
+        if repeated.ids is not None and repeated.ids != [event_id for _, event_id, _ in again]:
+            self.book.problem(f"{self.name}: duplicates got other ids: {repeated.ids} instead of {[i for _, i, _ in again]}")
 
 
 class IdempotentWriter(Worker):
@@ -214,7 +216,7 @@ class Reader(Worker):
         events = answer.json().get("events", [])
         with self.book.lock:
             for event in events:
-                self.book.seen[event["id"]] = stream
+                self.book.seen[event["_event_id"]] = stream
         self.offsets[stream] = self.offsets.get(stream, 0) + len(events)
 
     def look_up(self):
@@ -238,16 +240,18 @@ class Reader(Worker):
 
 
 class Maintainer(Worker):
-    """Compacts and expires while everything else goes on."""
+    """Compacts, expires and flushes while everything else goes on."""
 
     def step(self):
-        self.stopping.wait(self.random.uniform(0.5, 2))
-        if self.project.alive() and not self.stopping.is_set():
-            verb = self.random.choice([["table", "compact", "bronze.orders"], ["table", "compact", "bronze.web"], ["table", "expire", "bronze.web"]])
-            done = self.project.cli(*verb, check=False)
-            self.book.count(f"{verb[1]} exit {done.returncode}")
+        self.stopping.wait(self.random.uniform(0.3, 1.5))
+        path = self.random.choice(["tables/bronze.orders/compact?open_hours=true", "tables/bronze.web/compact?open_hours=true", "tables/bronze.web/expire?older_than=1s", "tables/bronze.pos/expire?older_than=2s", "flush"])
+        answer = self.call("POST", f"/v1/{path}")
+        if answer is not None:
+            self.book.count(f"{path.split('?')[0].split('/')[-1]} {answer.status_code}")
+            if answer.status_code not in (200, 503):
+                self.book.count(f"{path}: {answer.text[:160]}")
 
 
 def workers(book, project, seed):
-    kinds = [("single1", SingleWriter), ("single2", SingleWriter), ("batch", BatchWriter), ("duplicate", DuplicateWriter), ("idempotent", IdempotentWriter), ("landing", LandingWriter), ("reader", Reader)]
+    kinds = [("single1", SingleWriter), ("single2", SingleWriter), ("batch", BatchWriter), ("duplicate", DuplicateWriter), ("idempotent", IdempotentWriter), ("landing", LandingWriter), ("reader", Reader), ("maintainer", Maintainer)]
     return [kind(name, book, project, seed) for name, kind in kinds]

@@ -25,9 +25,9 @@ YAML = """
 project: crash
 listen: 127.0.0.1:0
 lake: {flush: {bytes: 200KB, seconds: 1}}
-log: {segment_bytes: 1MiB, retention: 2s}
+log: {segment_bytes: 1MiB, retention: 20s}
 streams:
-  web: {partitions: 2, key: session_id, dedupe: event_id, dedupe_window: 1h}
+  web: {partitions: 2, key: session_id, dedupe: event_id, dedupe_window: 20s}
   orders: {partitions: 3, key: order_id}
 sources:
   - {name: pos, type: landing, path: landing/pos, table: bronze.pos}
