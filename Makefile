@@ -33,7 +33,7 @@ test-long: setup
 	@tools/run-tests long
 
 bench: build
-	@tools/setup test
+	@tools/setup test bench
 	@bench/run $(BENCH_FLAGS)
 
 fuzz: setup
