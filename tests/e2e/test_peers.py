@@ -48,7 +48,8 @@ def test_pyiceberg_counts_the_same(make_project):
     ids = fill(project)
     project.land("landing/pos", "one.csv", "transaction_id,quantity\n" + "".join(f"t{i},{i}\n" for i in range(1000)))
     flush(project)
-    lib.wait_until(lambda: project.value("SELECT count(*) AS n FROM bronze.pos") == 1000, 30, "pos landed")
+    lib.wait_until(lambda: not (project.dir / "landing/pos/one.csv").exists(), 30, "pos landed")
+    assert project.value("SELECT count(*) AS n FROM bronze.pos") == 1000
     table = catalog(project).load_table("bronze.web")
     arrow = table.scan().to_arrow()
     assert sorted(str(i) for i in (v.as_py() if not isinstance(v.as_py(), bytes) else __import__("uuid").UUID(bytes=v.as_py()) for v in arrow["_event_id"])) == sorted(ids)
