@@ -10,7 +10,6 @@
 #include "stream/stream_priv.h"
 
 #define SPACE_CHECK_US INT64_C(250000)
-#define PROBE_US INT64_C(100000)
 
 /* ---- definitions ---- */
 
@@ -147,6 +146,7 @@ enum status committer_start_segment(struct stream_log *log, uint64_t bytes, stru
     BUF_SCOPE(state);
     checkpoint_put(log, &state);
     must(!state.failed);
+    atomic_store(&log->checkpoint_bytes, state.n);
     if (bytes < log->options.segment_bytes) bytes = log->options.segment_bytes;
     bytes += align8(state.n) + SEGMENT_HEADER_BYTES + 2 * FRAME_HEADER_BYTES;
     if (bytes >= UINT32_MAX) return err_set(err, E_LIMIT, "a segment of %" PRIu64 " bytes is more than the log can address", bytes);
@@ -299,7 +299,7 @@ static void watch_over_disk(struct stream_log *log) {
     struct err err;
     int64_t now = host_monotonic_us(&log->host);
     bool trouble = atomic_load(&log->trouble) != OK;
-    if (now - (trouble ? log->probed_us : log->space_checked_us) < (trouble ? PROBE_US : SPACE_CHECK_US)) return;
+    if (now - (trouble ? log->probed_us : log->space_checked_us) < (trouble ? log->options.probe_ms * 1000 : SPACE_CHECK_US)) return;
     log->probed_us = log->space_checked_us = now;
     enum status s = check_space(log, &err);
     if (s == OK && trouble && (log->need_segment || !active_segment(log))) s = committer_start_segment(log, 0, &err);

@@ -6,8 +6,6 @@
 #include "base/assert.h"
 #include "stream/stream_priv.h"
 
-#define PROBE_MS 100
-
 static enum status check_record(const struct stream_record *r, uint32_t i, struct err *err) {
     if (r->payload.n > STREAM_RECORD_BYTES_MAX)
         return err_set(err, E_LIMIT, "record %u has %zu bytes, a record may have %u", i + 1, r->payload.n, STREAM_RECORD_BYTES_MAX);
@@ -141,7 +139,7 @@ bool queue_take(struct stream_log *log, struct taken *out) {
         log->committer_waits = true;
         if (atomic_load(&log->trouble) == OK) {
             condition_wait(&log->queue_filled, &log->queue);
-        } else if (!condition_wait_ms(&log->queue_filled, &log->queue, PROBE_MS)) {
+        } else if (!condition_wait_ms(&log->queue_filled, &log->queue, log->options.probe_ms)) {
             break;
         }
     }

@@ -37,6 +37,7 @@ static uint64_t used_bytes(const struct host_map *map) {
         if (memcmp(map->p + n - part, zeros, part) != 0) break;
         n -= part;
     }
+    while (n > 0 && map->p[n - 1] == 0) n--;
     return n;
 }
 

@@ -283,7 +283,7 @@ static void prepare_next(struct stream_log *log) {
     mutex_lock(&log->segments);
     bool stale = active_segment(log)->number + 1 != number;
     mutex_unlock(&log->segments);
-    uint64_t bytes = log->options.segment_bytes + (1u << 16); /* room for the checkpoint of a usual log */
+    uint64_t bytes = log->options.segment_bytes + 1024 + atomic_load(&log->checkpoint_bytes) * 5 / 4; /* the checkpoint may have grown by then */
     int file = -1;
     if (stale || segment_room(log, bytes, NULL) != OK || segment_create(log, number, bytes, &file, NULL) != OK) return; /* the committer will say why */
     log->prepared_file = file;

@@ -24,6 +24,7 @@ static void set_defaults(struct stream_log_options *o) {
     if (!o->queue_max) o->queue_max = 8192;
     if (!o->queue_bytes_max) o->queue_bytes_max = UINT64_C(256) << 20;
     if (!o->group_bytes_max) o->group_bytes_max = UINT64_C(8) << 20;
+    if (!o->probe_ms) o->probe_ms = 100;
     if (o->group_bytes_max > REQUEST_BYTES_MAX) o->group_bytes_max = REQUEST_BYTES_MAX;
     if (o->segment_bytes > o->max_bytes / 4) o->segment_bytes = o->max_bytes / 4; /* retention works by whole segments */
     if (o->segment_bytes < SEGMENT_BYTES_MIN) o->segment_bytes = SEGMENT_BYTES_MIN;

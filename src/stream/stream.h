@@ -27,6 +27,7 @@ struct stream_log_options {
     uint32_t queue_max;          /* requests waiting for the committer; beyond: E_BUSY; default 8192 */
     uint64_t queue_bytes_max;    /* bytes waiting; default 256 MiB */
     uint64_t group_bytes_max;    /* one group at most (a single request may be larger); default 8 MiB */
+    int64_t probe_ms;            /* while appends are refused, the disk is tried again after so long; default 100 */
 };
 
 /* Limits of the format. */

@@ -186,6 +186,7 @@ struct stream_log {
     int64_t space_checked_us;
     int64_t probed_us;
     bool need_segment;              /* the active segment takes no further group */
+    _Atomic uint64_t checkpoint_bytes; /* of the newest segment's first frame */
     uint32_t dirty_epochs;          /* streams whose newest epoch is not in the log */
     _Atomic uint64_t active_keys, active_key_bytes; /* for others to read */
     struct frame_cache cache;       /* dedupe and idempotency hits */
