@@ -62,6 +62,8 @@ static enum status prepare_folders(struct lake *lake, struct err *err) {
     }
     enum status s = fs_mkdirs(fs, temporary, err);
     if (!s) s = fs->sync_dir(fs->self, lake->dir, err);
+    const char *slash = strrchr(lake->dir, '/');
+    if (!s && slash && slash != lake->dir) s = fs->sync_dir(fs->self, arena_strndup(tmp, lake->dir, (size_t)(slash - lake->dir)), err); /* the lake's own entry */
     return s;
 }
 
