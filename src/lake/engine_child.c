@@ -294,20 +294,21 @@ static void control_loop(struct child *child) {
 
 /* ---- the log ---- */
 
-enum status child_log(struct child *child, const struct statement *s, struct log_view **out, struct err *err) {
-    WITH_LOCK(&child->log_lock);
+enum status child_log_scan(struct child *child, const struct statement *s, struct log_range range, struct log_scan **out, struct err *err) {
+    WITH_LOCK(&child->log_lock); /* over both steps: another statement may forget what this one needs indexed */
     enum status st = OK;
     if (!child->log) {
         AUTO_FREE char *dir = mem_printf("%s/log", child->data_dir);
         st = log_view_open(dir, &child->host, &child->log, err);
     }
-    if (st == OK) {
-        st = log_view_advance(child->log, s->request.index_from, s->request.durable, err);
+    if (range.to > s->request.durable) {
+        range.to = s->request.durable; /* nothing beyond the durable position is ever seen */
     }
+    log_position from = range.from < s->request.index_from ? range.from : s->request.index_from;
     if (st == OK) {
-        *out = child->log;
+        st = log_view_advance(child->log, from, s->request.durable, err);
     }
-    return st;
+    return st == OK ? log_scan_begin(child->log, &range, out, err) : st;
 }
 
 /* ---- opening DuckDB ---- */

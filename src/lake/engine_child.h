@@ -108,8 +108,8 @@ struct child {
 enum status statement_send(struct statement *statement, enum wire_kind kind, struct str payload, struct err *err);
 /* Sends statement->out as data when it is over 64 KiB, or `all`. */
 enum status statement_flush(struct statement *statement, bool all, struct err *err);
-/* The log's index, opened at the first use and advanced to the statement's durable position. */
-enum status child_log(struct child *child, const struct statement *statement, struct log_view **out, struct err *err);
+/* A scan of the log up to the statement's durable position; the log's index is opened at the first use. */
+enum status child_log_scan(struct child *child, const struct statement *statement, struct log_range range, struct log_scan **out, struct err *err);
 struct session *child_session(struct child *child, uint64_t connection_id);
 
 /* ---- engine_session.c ---- */
@@ -118,8 +118,12 @@ enum status session_begin(struct session *session, struct err *err); /* connects
 struct json_t;
 enum status session_make_views(struct session *session, struct statement *statement, const struct json_t *tree, struct err *err);
 enum status session_run(struct session *session, const char *sql, struct err *err); /* a statement without result */
+/* Runs a pending statement until its result is ready, without burning a core. The result is to be destroyed also on failure. */
+enum status session_execute(struct session *session, duckdb_pending_result pending, duckdb_result *result, struct err *err);
 /* The status and text of a DuckDB error, shortened with its LINE part kept; E_CANCELLED or E_TIMEOUT when the statement was stopped. */
 enum status duckdb_failed(const struct statement *statement, duckdb_error_type type, const char *text, struct err *err);
+/* The same where the API gives no type (prepare, pending): the head of the text tells. */
+enum status duckdb_refused(const struct statement *statement, const char *text, struct err *err);
 void sql_quote_name(struct buf *out, const char *name);  /* "a""b" */
 void sql_quote_text(struct buf *out, struct str text);   /* 'it''s' */
 

@@ -86,6 +86,27 @@ enum status duckdb_failed(const struct statement *s, duckdb_error_type type, con
     return err_set(err, status_of(type, text_short), "%s", text_short);
 }
 
+enum status duckdb_refused(const struct statement *s, const char *text, struct err *err) {
+    static const struct {
+        const char *head;
+        duckdb_error_type type;
+    } heads[] = {
+        {"Permission Error", DUCKDB_ERROR_PERMISSION},
+        {"IO Error", DUCKDB_ERROR_IO},
+        {"Out of Memory Error", DUCKDB_ERROR_OUT_OF_MEMORY},
+        {"INTERNAL Error", DUCKDB_ERROR_INTERNAL},
+        {"FATAL Error", DUCKDB_ERROR_FATAL},
+        {"INTERRUPT Error", DUCKDB_ERROR_INTERRUPT},
+        {"Not implemented Error", DUCKDB_ERROR_NOT_IMPLEMENTED},
+    };
+    for (size_t i = 0; text && i < sizeof heads / sizeof *heads; i++) {
+        if (strncmp(text, heads[i].head, strlen(heads[i].head)) == 0) {
+            return duckdb_failed(s, heads[i].type, text, err);
+        }
+    }
+    return duckdb_failed(s, DUCKDB_ERROR_BINDER, text, err);
+}
+
 /* ---- connection ---- */
 
 enum status session_run(struct session *session, const char *sql, struct err *err) {
@@ -96,6 +117,32 @@ enum status session_run(struct session *session, const char *sql, struct err *er
     }
     duckdb_destroy_result(&result);
     return st;
+}
+
+#define IDLE_US_MAX 1000
+
+/* duckdb_execute_pending would do, but it spins while DuckDB's other threads have all the work. */
+enum status session_execute(struct session *session, duckdb_pending_result pending, duckdb_result *result, struct err *err) {
+    const struct host_clock *clock = session->child->host.clock;
+    int64_t idle_us = 0;
+    for (;;) {
+        duckdb_pending_state state = duckdb_pending_execute_task(pending);
+        if (state == DUCKDB_PENDING_RESULT_READY || state == DUCKDB_PENDING_ERROR) {
+            break;
+        }
+        if (state == DUCKDB_PENDING_RESULT_NOT_READY) {
+            idle_us = 0;
+            continue;
+        }
+        idle_us = idle_us < 20 ? idle_us + 1 : idle_us < IDLE_US_MAX ? 2 * idle_us : IDLE_US_MAX; /* the first looks are free */
+        if (idle_us >= 20) {
+            clock->sleep_us(clock->self, idle_us);
+        }
+    }
+    if (duckdb_execute_pending(pending, result) != DuckDBSuccess) {
+        return duckdb_failed(session->statement, duckdb_result_error_type(result), duckdb_result_error(result), err);
+    }
+    return OK;
 }
 
 enum status session_begin(struct session *session, struct err *err) {

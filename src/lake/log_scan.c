@@ -231,18 +231,10 @@ static void keep_scan(struct statement *s, struct log_scan *scan) {
 }
 
 static enum status begin_scan(struct child *child, struct statement *s, const struct range_spec *spec, struct log_scan **out, struct err *err) {
-    struct log_view *view;
-    enum status st = child_log(child, s, &view, err);
-    if (st != OK) {
-        return st;
-    }
     struct log_range range = spec->range;
     range.start_offsets = spec->starts_n ? spec->starts : NULL;
     range.start_offsets_n = spec->starts_n;
-    if (range.to > s->request.durable) {
-        range.to = s->request.durable; /* nothing beyond the durable position is ever seen */
-    }
-    st = log_scan_begin(view, &range, out, err);
+    enum status st = child_log_scan(child, s, range, out, err);
     if (st == OK) {
         keep_scan(s, *out);
     }

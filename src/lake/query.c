@@ -72,18 +72,7 @@ static enum status canonical(struct run *run, char **out, struct err *err) {
 static enum status prepare_text(struct run *run, const char *text, struct err *err) {
     duckdb_destroy_prepare(&run->prepared);
     if (duckdb_prepare(run->connection, text, &run->prepared) != DuckDBSuccess) {
-        const char *why = duckdb_prepare_error(run->prepared);
-        duckdb_error_type type = DUCKDB_ERROR_BINDER; /* the API gives no type here; the text's head tells */
-        if (why && strncmp(why, "Permission Error", 16) == 0) {
-            type = DUCKDB_ERROR_PERMISSION;
-        } else if (why && strncmp(why, "IO Error", 8) == 0) {
-            type = DUCKDB_ERROR_IO;
-        } else if (why && strncmp(why, "Out of Memory", 13) == 0) {
-            type = DUCKDB_ERROR_OUT_OF_MEMORY;
-        } else if (why && strncmp(why, "INTERNAL", 8) == 0) {
-            type = DUCKDB_ERROR_INTERNAL;
-        }
-        return duckdb_failed(run->s, type, why, err);
+        return duckdb_refused(run->s, duckdb_prepare_error(run->prepared), err);
     }
     return OK;
 }
@@ -168,13 +157,10 @@ static enum status execute(struct run *run, struct err *err) {
         return duckdb_failed(run->s, DUCKDB_ERROR_INTERRUPT, NULL, err);
     }
     if (duckdb_pending_prepared_streaming(run->prepared, &run->pending) != DuckDBSuccess) {
-        return duckdb_failed(run->s, DUCKDB_ERROR_BINDER, duckdb_pending_error(run->pending), err);
+        return duckdb_refused(run->s, duckdb_pending_error(run->pending), err);
     }
     run->has_result = true;
-    if (duckdb_execute_pending(run->pending, &run->result) != DuckDBSuccess) {
-        return duckdb_failed(run->s, duckdb_result_error_type(&run->result), duckdb_result_error(&run->result), err);
-    }
-    return OK;
+    return session_execute(run->s->session, run->pending, &run->result, err);
 }
 
 /* ---- columns ---- */

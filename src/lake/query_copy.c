@@ -360,24 +360,35 @@ static void read_stats(const struct engine_request *r, struct arena *arena, duck
 
 /* ---- all of it ---- */
 
+static enum status read_copied(struct statement *s, duckdb_result result, struct engine_copied *copied, struct err *err) {
+    duckdb_data_chunk chunk = duckdb_fetch_chunk(result);
+    if (!chunk) {
+        return err_set(err, E_INTERNAL, "COPY gave no statistics");
+    }
+    read_stats(&s->request, s->arena, chunk, copied);
+    duckdb_destroy_data_chunk(&chunk);
+    return OK;
+}
+
 static enum status run_copy(struct statement *s, const char *sql, struct engine_copied *copied, struct err *err) {
-    duckdb_result result;
+    duckdb_prepared_statement prepared = NULL;
+    duckdb_pending_result pending = NULL;
+    duckdb_result result = {0};
     enum status st = OK;
     if (s->stop != STOP_NONE) {
         return duckdb_failed(s, DUCKDB_ERROR_INTERRUPT, NULL, err);
     }
-    if (duckdb_query(s->session->connection, sql, &result) != DuckDBSuccess) {
-        st = duckdb_failed(s, duckdb_result_error_type(&result), duckdb_result_error(&result), err);
+    if (duckdb_prepare(s->session->connection, sql, &prepared) != DuckDBSuccess) {
+        st = duckdb_refused(s, duckdb_prepare_error(prepared), err);
+    } else if (duckdb_pending_prepared(prepared, &pending) != DuckDBSuccess) {
+        st = duckdb_refused(s, duckdb_pending_error(pending), err);
     } else {
-        duckdb_data_chunk chunk = duckdb_fetch_chunk(result);
-        if (chunk) {
-            read_stats(&s->request, s->arena, chunk, copied);
-        } else {
-            st = err_set(err, E_INTERNAL, "COPY gave no statistics");
-        }
-        duckdb_destroy_data_chunk(&chunk);
+        st = session_execute(s->session, pending, &result, err);
+        st = st == OK ? read_copied(s, result, copied, err) : st;
+        duckdb_destroy_result(&result);
     }
-    duckdb_destroy_result(&result);
+    duckdb_destroy_pending(&pending);
+    duckdb_destroy_prepare(&prepared);
     return st;
 }
 
