@@ -57,8 +57,7 @@ static enum status t_pwrite(void *self, int file, const void *bytes, size_t n, u
 static enum status t_sync_data(void *self, int file, struct err *err) {
     struct test_disk *d = self;
     enum status s = step(d, err);
-    if (!s) s = d->below->sync_data(d->below->self, file, err);
-    if (!s) note(d, d->unsynced, d->paths[file], false);
+    if (!s) note(d, d->unsynced, d->paths[file], false); /* the power goes only in the test: no need to wait for the real disk */
     return s;
 }
 static enum status t_allocate(void *self, int file, uint64_t size, struct err *err) {
@@ -174,7 +173,7 @@ void test_disk_power_cut(struct test_disk *d) {
     }
     at = 0;
     while (map_next(d->unnamed, &at, &key, &value))
-        if (fs_exists(d->below, value)) assert_int_equal(fs_remove_tree(d->below, value, NULL), OK);
+        if (unlink(value) && fs_exists(d->below, value)) assert_int_equal(fs_remove_tree(d->below, value, NULL), OK);
     free_values(&d->unsynced);
     free_values(&d->unnamed);
     d->unsynced = map_new();
