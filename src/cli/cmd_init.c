@@ -3,6 +3,7 @@
 
 #include "cli/output.h"
 #include "config/config.h"
+#include "host/terminal.h"
 #include "serve/node.h"
 
 static int run(struct cli *cli) {
@@ -11,6 +12,7 @@ static int run(struct cli *cli) {
     enum status status = config_init(&cli->host, dir, template_name ? template_name : "empty", &err);
     char *data_dir = arena_printf(cli->arena, "%s/data", dir);
     if (status == OK) status = fs_mkdirs(cli->host.fs, data_dir, &err);
+    if (status == OK) status = host_make_private(data_dir, true, &err);
     if (status == OK) status = data_format_ensure(&cli->host, data_dir, &err);
     if (status == OK) status = node_make_token(&cli->host, data_dir, &err);
     if (status != OK) return cli_fail(&err);

@@ -125,6 +125,7 @@ static enum status open_own(struct reach *reach, const struct reach_options *opt
         .host = &cli->host, .dir = reach->project_dir, .listen = arena_printf(cli->arena, "unix:%s", path), .command = true, .writer = options->writer, .landing = options->landing};
     status = node_open(&own, &reach->node, &problems, err);
     if (problems.n) fwrite(problems.p, 1, problems.n, stderr);
+    if (status != OK && problems.n) return err_set(err, status, "nothing was done: %s is wrong, as said above", CONFIG_FILE);
     if (status != OK) return status;
     set_address(reach, node_address(reach->node), false);
     return read_token(reach, err);

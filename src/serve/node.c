@@ -40,7 +40,9 @@ static void close_config(struct node *node) {
 static enum status open_lock(struct node *node, struct err *err) {
     const struct fs *fs = node->host.fs;
     AUTO_FREE char *path = mem_printf("%s/lock", node->data_dir);
+    bool is_new = !fs_exists(fs, node->data_dir);
     enum status status = fs_mkdirs(fs, node->data_dir, err);
+    if (status == OK && is_new) status = host_make_private(node->data_dir, true, err); /* payloads are nobody else's business */
     if (status != OK) return status;
     int64_t until_ms = host_monotonic_ms(&node->host) + (node->options.command ? 0 : LOCK_WAIT_MS);
     for (;;) {

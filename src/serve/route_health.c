@@ -1,7 +1,8 @@
 /* Health, metrics and the start page. */
-#include <stdio.h>
+#include <stdlib.h>
 
 #include "base/assert.h"
+#include "base/mem.h"
 #include "base/metrics.h"
 #include "base/times.h"
 #include "host/terminal.h"
@@ -161,15 +162,34 @@ static void on_page(void *context, struct http_request *r) {
     http_answer_take(r, 200, "text/html; charset=utf-8", &out);
 }
 
-static void describe(void *context, const struct metric *metric) {
-    static const char *const kinds[] = {"counter", "gauge", "histogram"};
-    buf_printf(context, "| `%s` | %s | %s | %s |\n", metric->name, kinds[metric->kind], metric->labels[0] ? metric->labels : "", metric->help);
+/* ---- docs/metrics.md ---- */
+
+struct metric_list {
+    const struct metric **list;
+    size_t n, cap;
+};
+
+static void collect(void *context, const struct metric *metric) {
+    struct metric_list *all = context;
+    if (all->n == all->cap) {
+        all->cap = all->cap ? all->cap * 2 : 128;
+        all->list = mem_realloc(all->list, all->cap * sizeof *all->list);
+    }
+    all->list[all->n++] = metric;
 }
 
+static int by_name(const void *a, const void *b) { return strcmp((*(const struct metric *const *)a)->name, (*(const struct metric *const *)b)->name); }
+
 void metrics_document(struct buf *out) {
+    static const char *const kinds[] = {"counter", "gauge", "histogram"};
+    struct metric_list all = {0};
+    metrics_each(collect, &all);
+    qsort(all.list, all.n, sizeof *all.list, by_name);
     buf_text(out, "# Metrics\n\nMade by `cupel generate metrics` from the declarations in the source; do not edit. `GET /metrics` answers in the Prometheus text format.\n\n"
                   "| name | kind | labels | meaning |\n|---|---|---|---|\n");
-    metrics_each(describe, out);
+    for (size_t i = 0; i < all.n; i++)
+        buf_printf(out, "| `%s` | %s | %s | %s |\n", all.list[i]->name, kinds[all.list[i]->kind], all.list[i]->labels, all.list[i]->help);
+    free(all.list);
 }
 
 void routes_health(struct node *node, struct route_list *routes) {
