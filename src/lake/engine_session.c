@@ -127,8 +127,11 @@ enum status session_execute(struct session *session, duckdb_pending_result pendi
     int64_t idle_us = 0;
     for (;;) {
         duckdb_pending_state state = duckdb_pending_execute_task(pending);
-        if (state == DUCKDB_PENDING_RESULT_READY || state == DUCKDB_PENDING_ERROR) {
+        if (state == DUCKDB_PENDING_RESULT_READY) {
             break;
+        }
+        if (state == DUCKDB_PENDING_ERROR) {
+            return duckdb_refused(session->statement, duckdb_pending_error(pending), err);
         }
         if (state == DUCKDB_PENDING_RESULT_NOT_READY) {
             idle_us = 0;
@@ -140,7 +143,7 @@ enum status session_execute(struct session *session, duckdb_pending_result pendi
         }
     }
     if (duckdb_execute_pending(pending, result) != DuckDBSuccess) {
-        return duckdb_failed(session->statement, duckdb_result_error_type(result), duckdb_result_error(result), err);
+        return duckdb_refused(session->statement, duckdb_result_error(result), err);
     }
     return OK;
 }
