@@ -68,6 +68,8 @@ enum status bad_spool_put(struct bad_spool *s, uint64_t number, struct str reaso
 enum status bad_spool_finish(struct bad_spool *s, struct err *err) {
     if (!s->writing) return OK;
     enum status st = s->path ? spill(s, err) : OK;
+    /* Not for durability: another process may read it, and a file system may keep what was not synced to this one (host/faulty.h). */
+    if (st == OK && s->opened) st = s->host->fs->sync_data(s->host->fs->self, s->file, err);
     if (st == OK) s->writing = false;
     return st;
 }

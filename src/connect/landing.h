@@ -72,7 +72,7 @@ enum status landing_run_once(struct landing *landing, const char *source, struct
 /* [{"name","folder","target","waiting","oldest_waiting_s","files":{…},"last":[…]}…]: for `source list` and /v1/sources. */
 enum status landing_list_json(struct landing *landing, struct buf *out, struct err *err);
 
-/* `cupel source test NAME`: how the first waiting file (or `path`, when not NULL) would be read. Changes nothing. JSON object: what was detected, the first rows, how
+/* `cupel source test NAME`: how the first waiting file (or `path` below the folder, when not NULL; E_DENIED elsewhere) would be read. Changes nothing. JSON object: what was detected, the first rows, how
  * many rows are good and bad, the first bad ones with their reasons, or the reason of a rejection. */
 enum status landing_test(struct landing *landing, const char *source, const char *path, struct buf *out, struct err *err);
 

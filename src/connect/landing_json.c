@@ -86,6 +86,18 @@ static enum status first_file(struct source_state *s, struct arena *arena, const
     return OK;
 }
 
+/* A path below the source's folder: nothing else is looked at for anybody. */
+static enum status below_folder(struct source_state *s, struct arena *arena, const char *path, const char **out, struct err *err) {
+    struct str folder = str_of(s->config->folder), rest = str_of(path);
+    if (str_starts(rest, folder) && rest.n > folder.n && rest.p[folder.n] == '/') rest = str_from(rest, folder.n + 1);
+    for (struct str left = rest; left.n;) {
+        if (str_is(str_cut(&left, '/'), "..")) return err_set(err, E_DENIED, "%s leads out of the folder of source %s", path, s->config->name);
+    }
+    if (rest.n == 0 || rest.p[0] == '/') return err_set(err, E_DENIED, "%s is not below the folder of source %s", path, s->config->name);
+    *out = arena_printf(arena, "%s/" STR_FMT, s->config->folder, STR_ARG(rest));
+    return OK;
+}
+
 static void write_row(struct json_writer *w, const struct landing_plan *plan, const struct row *row) {
     json_begin_object(w);
     for (size_t i = 0; i < plan->columns_n; i++) json_put_str(w, plan->columns[i].name, row->cells[i]);
@@ -152,7 +164,7 @@ enum status landing_test(struct landing *landing, const char *source, const char
     struct source_state *s = landing_find(landing, source);
     if (!s) return err_set(err, E_NOT_FOUND, "there is no landing source %s", source);
     struct work_file file = {0};
-    enum status st = path ? OK : first_file(s, arena, &path, err);
+    enum status st = path ? below_folder(s, arena, path, &path, err) : first_file(s, arena, &path, err);
     if (st == OK) st = landing_plan_make(landing->options.host, arena, path, &s->config->reading, &file.plan, err);
     if (st != OK) return st;
     BUF_SCOPE(text);

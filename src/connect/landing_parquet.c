@@ -104,6 +104,7 @@ static enum status unpack(struct source_state *s, struct arena *arena, struct wo
         if (st == OK && got) st = host->fs->pwrite(host->fs->self, to, piece, got, at, err);
         at += got;
     }
+    if (st == OK) st = host->fs->sync_data(host->fs->self, to, err); /* for the engine's eyes, see bad_spool_finish */
     file_bytes_close(&from);
     host->fs->close(host->fs->self, to);
     return st;
