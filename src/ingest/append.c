@@ -227,12 +227,19 @@ static enum status put_idempotency(struct intake *in, struct str body, struct er
     return OK;
 }
 
+/* curl -d says "form" when nobody tells it otherwise; a body that begins like JSON is then taken for what it is. */
+static enum body_kind kind_of(const struct intake *in, struct str type, struct str body) {
+    struct str text = str_trim(str_head(body, 64));
+    bool mistaken = !in->whole_body && str_is(type, "application/x-www-form-urlencoded") && text.n && (text.p[0] == '{' || text.p[0] == '[');
+    return mistaken ? BODY_JSON : body_kind_of(type);
+}
+
 void intake_run(struct intake *in) {
     struct http_request *r = in->request;
     struct str body = http_body(r), type = http_content_type(r);
     struct record_place place = {0};
     struct err err = {.status = OK};
-    enum body_kind kind = body_kind_of(type);
+    enum body_kind kind = kind_of(in, type, body);
     enum status st = OK;
     must(in->stream && in->source);
     in->content_type = kind == BODY_RAW || in->whole_body ? str_head(type, 255) : STR("application/json");
