@@ -61,15 +61,11 @@ def cpu_s(pid):
 
 
 def resident_mb(pid):
-    """Proportional set size, so that pages shared by server and engine count once; resident size where the kernel does not tell."""
+    """Resident set of a process and its children, added up (pages that they share count for each)."""
     try:
-        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-        own = next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")) / 1024
-    except (OSError, StopIteration):
-        try:
-            own = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize() / 1e6
-        except OSError:
-            own = 0.0
+        own = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize() / 1e6
+    except OSError:
+        own = 0.0
     return own + sum(resident_mb(child) for child in children(pid))
 
 
@@ -137,11 +133,11 @@ def data_files(project, name):
 @contextmanager
 def bare_server(threads):
     """bench_bare_http; gives its port."""
-    process = subprocess.Popen([str(BARE), str(threads)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([str(BARE), str(threads)], stdout=subprocess.PIPE, text=True)
     try:
-        yield int(process.stdout.readline())
+        yield int(process.stdout.readline().strip().rpartition(":")[2])
     finally:
-        process.stdin.close()
+        process.terminate()
         process.wait()
 
 
