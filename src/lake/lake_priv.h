@@ -117,7 +117,7 @@ struct lake {
     condition writer_wake;
     bool writer_stop;
     mutex flush_lock; /* one flush at a time */
-    int64_t next_maintenance_ms;
+    int64_t next_maintenance_ms, next_trim_ms;
     uint64_t maintenance_rounds;
 
 };

@@ -15,6 +15,7 @@
 #define BACKOFF_MS_MIN 1000
 #define BACKOFF_MS_MAX 60000
 #define MAINTENANCE_EVERY_MS 60000
+#define TRIM_EVERY_MS 2000
 #define SHORT_FLUSHES_MAX 5
 #define COPY_TIME_MS (30 * 60 * 1000)
 
@@ -275,6 +276,11 @@ static void *run(void *argument) {
         }
         lake_delete_due(lake);
         int64_t now_ms = host_monotonic_ms(lake->o.host);
+        if (now_ms >= lake->next_trim_ms) { /* often: a log at its budget refuses events until landed segments are gone */
+            struct err err = {0};
+            if (maintain_trim(lake, &err)) log_warn("lake", "trimming the log failed and will be repeated", LOG_STR("error", err.text), NULL);
+            lake->next_trim_ms = now_ms + TRIM_EVERY_MS;
+        }
         if (now_ms < lake->next_maintenance_ms) continue;
         maintain_run(lake);
         lake->next_maintenance_ms = now_ms + MAINTENANCE_EVERY_MS;
