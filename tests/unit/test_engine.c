@@ -18,6 +18,7 @@
 #include "host/thread.h"
 #include "lake/engine.h"
 #include "lake/row_source.h"
+#include "stream/stream.h"
 
 /* ---- a row source: {"rows":n,"bad":m,"fail":k} ---- */
 
@@ -474,6 +475,198 @@ static void row_sources_become_files(void **state) {
     assert_non_null(strstr(f->err.text, "no row source of the kind other"));
 }
 
+/* ---- the log ---- */
+
+static const struct engine_column bronze_columns[] = {
+    {.name = "_event_id", .type = "UUID", .field_id = 1},
+    {.name = "_stream", .type = "VARCHAR", .field_id = 2},
+    {.name = "_partition", .type = "INTEGER", .field_id = 3},
+    {.name = "_offset", .type = "BIGINT", .field_id = 4},
+    {.name = "_received_at", .type = "TIMESTAMP WITH TIME ZONE", .field_id = 5},
+    {.name = "_source", .type = "VARCHAR", .field_id = 6},
+    {.name = "_key", .type = "VARCHAR", .field_id = 7},
+    {.name = "_headers", .type = "MAP(VARCHAR, VARCHAR)", .field_id = 8, .field_ids = "{__duckdb_field_id: 8, key: 13, value: 14}"},
+    {.name = "_content_type", .type = "VARCHAR", .field_id = 9},
+    {.name = "payload", .type = "VARCHAR", .field_id = 10},
+    {.name = "_body", .type = "BLOB", .field_id = 11},
+    {.name = "_valid_json", .type = "BOOLEAN", .field_id = 12},
+};
+
+static struct stream_log *open_log(struct fixture *f) {
+    const struct stream_definition stream = {.number = 5, .name = "orders", .partitions = 2};
+    struct stream_log_options options = {.dir = arena_printf(f->arena, "%s/log", f->data), .host = &f->host, .segment_bytes = 4 << 20, .max_bytes = 1 << 30, .reserve_bytes = 1};
+    struct stream_log *log;
+    struct stream_recovery recovery;
+    if (stream_log_open(&options, &stream, 1, &log, &recovery, &f->err) != OK) {
+        fail_msg("%s", f->err.text);
+    }
+    return log;
+}
+
+static void append(struct stream_log *log, const struct stream_record *records, uint32_t n, struct event_id *ids) {
+    struct stream_append request = {.stream = 5, .records = records, .n = n, .ids = ids};
+    struct stream_result result;
+    struct err err;
+    if (stream_append_wait(log, &request, &result, &err) != OK || result.status != OK) {
+        fail_msg("append failed");
+    }
+}
+
+/* bronze.orders as a pin of the lake would give it. */
+static struct engine_view pin(struct fixture *f, struct stream_log *log, struct engine_table *table) {
+    struct stream_state state;
+    assert_int_equal(stream_state(log, f->arena, 5, &state, &f->err), OK);
+    *table = (struct engine_table){.schema = "bronze", .name = "orders", .version = 1, .columns = bronze_columns, .columns_n = 12, .has_log = true, .stream = 5,
+        .log_from = state.unlanded_from};
+    return (struct engine_view){.tables = table, .tables_n = 1, .durable = stream_durable(log), .index_from = state.unlanded_from};
+}
+
+static void events_are_in_sql_as_they_came(void **state) {
+    struct fixture *f = *state;
+    struct stream_log *log = open_log(f);
+    struct buf headers = BUF_INIT;
+    stream_headers_put(&headers, STR("x-shop"), STR("a.example"));
+    stream_headers_put(&headers, STR("user-agent"), STR("curl/7.88.1 a longer value"));
+    const struct stream_record records[] = {
+        {.payload = STR("{\"total\": 12.30}"), .key = STR("k1"), .headers = buf_view(&headers), .source = STR("http"), .content_type = STR("application/json"),
+            .flags = RECORD_JSON_VALID | RECORD_UTF8_VALID},
+        {.payload = STR("not json, and long enough to stay in the log's memory"), .flags = RECORD_UTF8_VALID | RECORD_NO_KEY},
+        {.payload = STR("\xff\x00\xfe"), .key = STR(""), .source = STR("hook")},
+    };
+    struct event_id ids[3];
+    append(log, records, 3, ids);
+    struct engine_table table;
+    struct engine_view view = pin(f, log, &table);
+    enum status status;
+    struct engine_query query = {.sql = STR("SELECT * EXCLUDE (_partition, _offset, _received_at) FROM bronze.orders ORDER BY _event_id"), .format = RESULT_NDJSON, .view = &view};
+    char *got = ask(f, query, &status);
+    struct buf expected = BUF_INIT;
+    const char *rest[] = {
+        "\"_source\":\"http\",\"_key\":\"k1\",\"_headers\":{\"x-shop\":\"a.example\",\"user-agent\":\"curl/7.88.1 a longer value\"},\"_content_type\":\"application/json\","
+        "\"payload\":\"{\\\"total\\\": 12.30}\",\"_body\":null,\"_valid_json\":true}",
+        "\"_source\":null,\"_key\":null,\"_headers\":{},\"_content_type\":null,\"payload\":\"not json, and long enough to stay in the log's memory\",\"_body\":null,\"_valid_json\":false}",
+        "\"_source\":\"hook\",\"_key\":\"\",\"_headers\":{},\"_content_type\":null,\"payload\":null,\"_body\":\"/wD+\",\"_valid_json\":false}",
+    };
+    for (int i = 0; i < 3; i++) { /* ids order by time, stream, partition, offset; the three are of one millisecond or grow with time */
+        int lowest = -1;
+        for (int k = 0; k < 3; k++) {
+            bool taken = false;
+            char text[EVENT_ID_TEXT];
+            event_id_text(ids[k], text);
+            for (size_t at = 0; at + EVENT_ID_TEXT <= expected.n; at++) {
+                taken = taken || memcmp(expected.p + at, text, EVENT_ID_TEXT) == 0;
+            }
+            if (!taken && (lowest < 0 || memcmp(ids[k].bytes, ids[lowest].bytes, 16) < 0)) {
+                lowest = k;
+            }
+        }
+        char text[EVENT_ID_TEXT];
+        event_id_text(ids[lowest], text);
+        buf_printf(&expected, "{\"_event_id\":\"%.36s\",\"_stream\":\"orders\",%s\n", text, rest[lowest]);
+    }
+    assert_string_equal(got, buf_cstr(&expected));
+    query.sql = STR("SELECT count(*) AS n, bool_and(cupel_event_time(_event_id) = _received_at) AS t, sum(json_decimal(payload, 'total')) AS s FROM bronze.orders");
+    assert_string_equal(ask(f, query, &status), "{\"n\":3,\"t\":true,\"s\":12.300000000}\n");
+    query.sql = STR("SELECT * FROM bronze.orders WHERE _event_id = $1");
+    char id[EVENT_ID_TEXT];
+    event_id_text(ids[0], id);
+    struct str param = str_of(arena_printf(f->arena, "\"%.36s\"", id));
+    query.params = &param;
+    query.params_n = 1;
+    assert_non_null(strstr(ask(f, query, &status), "12.30"));
+    buf_free(&headers);
+    buf_free(&expected);
+    stream_log_close(&log);
+}
+
+/* Flushes part of the log to a file: file and tail together are every event once, whatever the cut. */
+static void a_flush_takes_exactly_its_range(void **state) {
+    struct fixture *f = *state;
+    struct stream_log *log = open_log(f);
+    struct stream_record records[100];
+    struct event_id ids[100];
+    for (int batch = 0; batch < 50; batch++) {
+        for (int i = 0; i < 100; i++) {
+            records[i] = (struct stream_record){.payload = str_of(arena_printf(f->arena, "%d", batch * 100 + i)), .key = str_of(arena_printf(f->arena, "k%d", i)),
+                .flags = RECORD_JSON_VALID | RECORD_UTF8_VALID};
+        }
+        append(log, records, 100, ids);
+    }
+    struct engine_table table;
+    struct engine_view view = pin(f, log, &table);
+    char *path = lake_path(f, "flushed.parquet");
+    char *sql = arena_printf(f->arena, "SELECT * FROM cupel_log_range('{\"stream\":5,\"name\":\"orders\",\"from\":%llu,\"to\":%llu,\"start\":[0,0],\"end\":[1200,700]}')",
+        (unsigned long long)table.log_from, (unsigned long long)view.durable);
+    struct engine_copied copied = copy(f, (struct engine_copy){.sql = sql, .path = path, .columns = bronze_columns, .columns_n = 12, .view = &view});
+    assert_int_equal(copied.rows, 1900);
+    const uint64_t offsets[] = {1200, 700};
+    table.version = 2;
+    table.files = (const char *const *)&path;
+    table.files_n = 1;
+    table.log_offsets = offsets;
+    table.log_offsets_n = 2;
+    enum status status;
+    struct engine_query query = {.sql = STR("SELECT count(*) AS n, count(DISTINCT _event_id) AS d, sum(payload::INTEGER) AS s, count(DISTINCT _stream) AS z FROM bronze.orders"), .format = RESULT_NDJSON, .view = &view};
+    assert_string_equal(ask(f, query, &status), "{\"n\":5000,\"d\":5000,\"s\":12497500,\"z\":1}\n");
+    /* the file keeps the log's order */
+    struct buf out = BUF_INIT;
+    sql = arena_printf(f->arena,
+        "SELECT count(*) AS wrong FROM (SELECT _offset, lag(_offset) OVER (PARTITION BY _partition ORDER BY file_row_number) AS before FROM read_parquet('%s', file_row_number => true)) "
+        "WHERE before IS NOT NULL AND _offset <> before + 1",
+        path);
+    assert_int_equal(engine_rows(f->engine, NULL, sql, &out, &f->err), OK);
+    assert_string_equal(buf_cstr(&out), "[{\"wrong\":0}]\n");
+    buf_free(&out);
+    stream_log_close(&log);
+}
+
+struct appender {
+    struct stream_log *log;
+    _Atomic bool end;
+};
+
+static void *run_appender(void *argument) {
+    struct appender *a = argument;
+    struct stream_record records[10];
+    struct event_id ids[10];
+    char keys[10][8];
+    for (uint32_t round = 0; !a->end; round++) {
+        for (int i = 0; i < 10; i++) {
+            snprintf(keys[i], sizeof keys[i], "k%d", i);
+            records[i] = (struct stream_record){.payload = i == 9 ? STR("-9") : STR("1"), .key = str_of(keys[i]), .flags = RECORD_JSON_VALID | RECORD_UTF8_VALID};
+        }
+        append(a->log, records, 10, ids);
+    }
+    return NULL;
+}
+
+/* Requests of ten records are atomic and sum up to nothing: each statement must see whole ones, the same in all its parts, and never less than before. */
+static void a_view_is_one_consistent_read(void **state) {
+    struct fixture *f = *state;
+    struct appender appender = {.log = open_log(f)};
+    struct thread thread = {0};
+    thread_start(&thread, "appender", run_appender, &appender);
+    uint64_t last = 0;
+    for (int i = 0; i < 60; i++) {
+        struct engine_table table;
+        struct engine_view view = pin(f, appender.log, &table);
+        struct engine_query query = {.sql = STR("SELECT count(*) % 10 AS part, coalesce(sum(payload::BIGINT), 0) AS s, count(*) - (SELECT count(*) FROM bronze.orders WHERE _offset >= 0) AS d, "
+                                                "count(*) AS n FROM bronze.orders"),
+            .format = RESULT_NDJSON, .view = &view};
+        enum status status;
+        char *text = ask(f, query, &status);
+        unsigned long long n = 0;
+        if (sscanf(text, "{\"part\":0,\"s\":0,\"d\":0,\"n\":%llu}", &n) != 1 || n < last) {
+            fail_msg("%s after %llu", text, (unsigned long long)last);
+        }
+        last = n;
+    }
+    appender.end = true;
+    thread_join(&thread);
+    assert_true(last > 100);
+    stream_log_close(&appender.log);
+}
+
 /* ---- death, cancel, limits ---- */
 
 static const char endless[] = "SELECT count(*) FROM range(100000000000) a, range(1000) b WHERE a.range % 7 = b.range";
@@ -665,6 +858,9 @@ int main(int argc, char **argv) {
         cmocka_unit_test_setup_teardown(tables_are_read_by_field_id, set_up, tear_down),
         cmocka_unit_test_setup_teardown(statements_see_their_own_version, set_up, tear_down),
         cmocka_unit_test_setup_teardown(row_sources_become_files, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(events_are_in_sql_as_they_came, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_flush_takes_exactly_its_range, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_view_is_one_consistent_read, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_dead_engine_fails_its_calls_and_starts_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_closed_call_stops_within_a_second, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_query_over_its_time_is_stopped, set_up, tear_down),
