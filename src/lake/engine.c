@@ -17,12 +17,12 @@
 #include "host/thread.h"
 #include "lake/engine_wire.h"
 
-#define START_MS 30000          /* from spawn to CONTROL_READY */
-#define STUCK_MS 10000          /* a cancelled or overdue call that does not end within this costs the child its life */
+#define START_MS 30000 /* from spawn to CONTROL_READY */
+#define STUCK_MS 10000 /* a cancelled or overdue call that does not end within this costs the child its life */
 #define BACKOFF_MS_MAX 10000
-#define BACKOFF_WAIT_MS 2000    /* a call waits this long for a restart, else fails at once */
+#define BACKOFF_WAIT_MS 2000 /* a call waits this long for a restart, else fails at once */
 #define INTERNAL_WAIT_MS 120000 /* internal statements wait this long for a place */
-#define VERSIONS_KEPT 4         /* definitions of one table that the child keeps, for statements with older pins */
+#define VERSIONS_KEPT 4 /* definitions of one table that the child keeps, for statements with older pins */
 #define ROWS_BYTES_MAX (64u << 20)
 
 enum child_state { CHILD_NONE, CHILD_STARTING, CHILD_UP, CHILD_GONE };
@@ -32,25 +32,25 @@ struct told_table {
     struct {
         uint64_t version;
         uint32_t number; /* 0: free */
-        uint64_t used;   /* tick of the last statement that named it */
+        uint64_t used; /* tick of the last statement that named it */
     } versions[VERSIONS_KEPT];
 };
 
 struct engine_call {
     struct engine *engine;
     struct engine_call *next, *prev; /* in engine->calls, until the child said that it ended */
-    uint64_t id, child;              /* child: which start of it; 0: no longer with it */
-    uint64_t tried;                  /* the child of the last attempt to start */
+    uint64_t id, child; /* child: which start of it; 0: no longer with it */
+    uint64_t tried; /* the child of the last attempt to start */
     int fd;
     bool internal;
-    bool finished;                   /* answer read to its end, or to its error */
-    bool closed;                     /* engine_call_end was called; memory goes when the child is done too */
-    int64_t deadline_ms;             /* monotonic; 0: none */
-    int64_t give_up_ms;              /* monotonic; 0: none. The child should have answered long before; not set while our reader is the slow side */
-    uint64_t data_left;              /* of the current ANSWER_DATA frame */
+    bool finished; /* answer read to its end, or to its error */
+    bool closed; /* engine_call_end was called; memory goes when the child is done too */
+    int64_t deadline_ms; /* monotonic; 0: none */
+    int64_t give_up_ms; /* monotonic; 0: none. The child should have answered long before; not set while our reader is the slow side */
+    uint64_t data_left; /* of the current ANSWER_DATA frame */
     uint64_t rows;
     struct buf head, frame;
-    struct err err;                  /* why it failed, once it did */
+    struct err err; /* why it failed, once it did */
 };
 
 struct engine {
@@ -59,21 +59,21 @@ struct engine {
     mutex lock, send_lock;
     condition changed;
     enum child_state state;
-    uint64_t child;                  /* number of starts so far */
+    uint64_t child; /* number of starts so far */
     struct host_process process;
     int control;
     struct thread monitor;
     char why_gone[160];
-    uint32_t failures;               /* deaths in a row without one call that worked */
+    uint32_t failures; /* deaths in a row without one call that worked */
     int64_t start_after_ms;
-    struct map *told;                /* "schema.name" -> struct told_table, of this child */
+    struct map *told; /* "schema.name" -> struct told_table, of this child */
     uint32_t table_numbers;
     uint64_t ticks, call_ids;
     struct engine_call *calls;
     uint32_t user_calls, internal_calls; /* places taken */
     bool ending;
     uint64_t died;
-    double cpu_before;               /* of children that are gone */
+    double cpu_before; /* of children that are gone */
     double cpu_now;
 };
 
@@ -154,7 +154,8 @@ void engine_free(struct engine **pointer) {
 }
 
 pid_t engine_pid(struct engine *engine) {
-    WITH_LOCK(&engine->lock);
+    WITH_LOCK (&engine->lock)
+        ;
     return engine->state == CHILD_UP ? engine->process.pid : 0;
 }
 
@@ -184,7 +185,8 @@ static void call_unlink(struct engine *engine, struct engine_call *call) {
 
 /* Kills a child that holds on to a call which was cancelled, or is overdue, for too long: duckdb_interrupt does not reach every loop. */
 static void kill_when_stuck(struct engine *engine) {
-    WITH_LOCK(&engine->lock);
+    WITH_LOCK (&engine->lock)
+        ;
     int64_t now = now_ms(engine);
     for (struct engine_call *call = engine->calls; call; call = call->next) {
         if (call->give_up_ms && now > call->give_up_ms && engine->state == CHILD_UP) {
@@ -198,7 +200,8 @@ static void kill_when_stuck(struct engine *engine) {
 }
 
 static void call_ended(struct engine *engine, uint64_t id) {
-    WITH_LOCK(&engine->lock);
+    WITH_LOCK (&engine->lock)
+        ;
     for (struct engine_call *call = engine->calls; call; call = call->next) {
         if (call->id != id) {
             continue;
@@ -220,11 +223,13 @@ static void monitor_read(struct engine *engine, int control) {
         }
         struct wire_header header;
         uint64_t id = 0;
-        if (host_recv(control, &header, sizeof header, NULL) != OK || header.length > sizeof id || (header.length && host_recv(control, &id, header.length, NULL) != OK)) {
+        if (host_recv(control, &header, sizeof header, NULL) != OK || header.length > sizeof id ||
+            (header.length && host_recv(control, &id, header.length, NULL) != OK)) {
             return;
         }
         if (header.kind == CONTROL_READY) {
-            WITH_LOCK(&engine->lock);
+            WITH_LOCK (&engine->lock)
+                ;
             engine->state = CHILD_UP;
             condition_broadcast(&engine->changed);
         } else if (header.kind == CONTROL_ENDED) {
@@ -349,7 +354,8 @@ static enum status ensure_up(struct engine *engine, struct err *err) {
             continue;
         }
         if (engine->start_after_ms - now > BACKOFF_WAIT_MS) {
-            return err_set(err, E_UNAVAILABLE, "the engine ended (%s) and starts again in %lld s", engine->why_gone, (long long)(engine->start_after_ms - now + 999) / 1000);
+            return err_set(err, E_UNAVAILABLE, "the engine ended (%s) and starts again in %lld s", engine->why_gone,
+                (long long)(engine->start_after_ms - now + 999) / 1000);
         }
         if (engine->start_after_ms > now) {
             condition_wait_ms(&engine->changed, &engine->lock, engine->start_after_ms - now);
@@ -444,7 +450,8 @@ static enum status send_call(struct engine *engine, struct engine_request *reque
 }
 
 /* One attempt. E_UNAVAILABLE: the child died before it had the whole statement; safe to try again. */
-static enum status start_once(struct engine *engine, struct engine_call *call, struct engine_request *request, const struct engine_view *view, struct err *err) {
+static enum status start_once(
+    struct engine *engine, struct engine_call *call, struct engine_request *request, const struct engine_view *view, struct err *err) {
     mutex_lock(&engine->lock);
     enum status st = ensure_up(engine, err);
     mutex_unlock(&engine->lock);
@@ -483,7 +490,8 @@ static enum status start_once(struct engine *engine, struct engine_call *call, s
 
 /* Takes one of the places for statements at once, waiting in line. */
 static enum status take_place(struct engine *engine, bool internal, struct err *err) {
-    WITH_LOCK(&engine->lock);
+    WITH_LOCK (&engine->lock)
+        ;
     uint32_t *taken = internal ? &engine->internal_calls : &engine->user_calls;
     uint32_t most = internal ? ENGINE_INTERNAL_CALLS_MAX : engine->options.queries_max;
     int64_t wait_ms = internal ? INTERNAL_WAIT_MS : engine->options.query_wait_ms;
@@ -500,7 +508,8 @@ static enum status take_place(struct engine *engine, bool internal, struct err *
 }
 
 static void leave_place(struct engine *engine, bool internal) {
-    WITH_LOCK(&engine->lock);
+    WITH_LOCK (&engine->lock)
+        ;
     uint32_t *taken = internal ? &engine->internal_calls : &engine->user_calls;
     must(*taken > 0);
     (*taken)--;
@@ -509,13 +518,15 @@ static void leave_place(struct engine *engine, bool internal) {
 
 /* The child's end of the control socket is gone, its death may not have been noticed yet: until then it would be tried again in vain. */
 static void wait_for_end(struct engine *engine, uint64_t child) {
-    WITH_LOCK(&engine->lock);
+    WITH_LOCK (&engine->lock)
+        ;
     for (int i = 0; i < 20 && engine->state == CHILD_UP && engine->child == child; i++) {
         condition_wait_ms(&engine->changed, &engine->lock, 100);
     }
 }
 
-static enum status call_start(struct engine *engine, struct engine_request *request, const struct engine_view *view, struct engine_call **out, struct err *err) {
+static enum status call_start(
+    struct engine *engine, struct engine_request *request, const struct engine_view *view, struct engine_call **out, struct err *err) {
     enum status st = take_place(engine, request->internal, err);
     if (st != OK) {
         return st;
@@ -564,7 +575,8 @@ static void expect_frame(struct engine_call *call, bool expected) {
     if (!call->deadline_ms) {
         return;
     }
-    WITH_LOCK(&call->engine->lock);
+    WITH_LOCK (&call->engine->lock)
+        ;
     int64_t now = now_ms(call->engine);
     call->give_up_ms = !expected ? 0 : (now > call->deadline_ms ? now : call->deadline_ms) + STUCK_MS;
 }
@@ -602,7 +614,8 @@ static enum status next_frame(struct engine_call *call, struct wire_header *head
     if (header->kind == ANSWER_END) {
         call->rows = wire_u64(&in);
         call->finished = true;
-        WITH_LOCK(&call->engine->lock);
+        WITH_LOCK (&call->engine->lock)
+            ;
         call->engine->failures = 0;
     }
     return OK;
@@ -679,7 +692,9 @@ int engine_call_fd(struct engine_call *call) { return call->fd; }
 
 uint64_t engine_call_rows(const struct engine_call *call) { return call->rows; }
 
-struct str engine_call_head(const struct engine_call *call) { return buf_view(&call->head); }
+struct str engine_call_head(const struct engine_call *call) {
+    return buf_view(&call->head);
+}
 
 void engine_call_end(struct engine_call **pointer) {
     struct engine_call *call = *pointer;
@@ -772,8 +787,10 @@ enum status engine_copy(struct engine *engine, struct arena *arena, const struct
 }
 
 struct engine_stats engine_stats(struct engine *engine) {
-    WITH_LOCK(&engine->lock);
-    struct engine_stats stats = {.started = engine->child, .died = engine->died, .calls_running = engine->user_calls + engine->internal_calls, .cpu_seconds = engine->cpu_before};
+    WITH_LOCK (&engine->lock)
+        ;
+    struct engine_stats stats = {
+        .started = engine->child, .died = engine->died, .calls_running = engine->user_calls + engine->internal_calls, .cpu_seconds = engine->cpu_before};
     if (engine->state == CHILD_UP) {
         stats.resident_bytes = host_resident_bytes(engine->process.pid);
         stats.cpu_seconds += host_cpu_seconds(engine->process.pid);

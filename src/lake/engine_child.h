@@ -37,9 +37,9 @@ struct session {
     uint32_t index;
     bool busy, ready;
     duckdb_connection connection;
-    uint64_t connection_id;     /* DuckDB's, to find the session from a table function */
+    uint64_t connection_id; /* DuckDB's, to find the session from a table function */
     duckdb_prepared_statement parse; /* SELECT json_serialize_sql($1) */
-    struct map *views;          /* "schema.name" -> struct view_state */
+    struct map *views; /* "schema.name" -> struct view_state */
     struct statement *statement;
 };
 
@@ -55,8 +55,8 @@ struct statement_source {
     const struct str *columns;
     size_t columns_n;
     uint64_t row; /* number of the last row given */
-    bool taken;   /* cupel_rows reads it */
-    bool ended;   /* next gave its last row */
+    bool taken; /* cupel_rows reads it */
+    bool ended; /* next gave its last row */
 };
 
 struct statement {
@@ -65,17 +65,17 @@ struct statement {
     struct statement *next, *prev; /* in child->statements */
     struct arena *arena;
     struct engine_request request;
-    struct child_table **tables;   /* request.tables_n */
+    struct child_table **tables; /* request.tables_n */
     int fd;
-    int64_t deadline_ms;           /* monotonic; 0: none */
+    int64_t deadline_ms; /* monotonic; 0: none */
     _Atomic enum stop stop;
-    _Atomic int progress;          /* millionths; -1: not known */
-    bool sent;                     /* something of the answer is out, progress may follow */
-    mutex lock;                    /* the lists below, and sending on fd */
-    struct log_scan **scans;       /* ended only after the result is destroyed: DuckDB's vectors point into their memory */
+    _Atomic int progress; /* millionths; -1: not known */
+    bool sent; /* something of the answer is out, progress may follow */
+    mutex lock; /* the lists below, and sending on fd */
+    struct log_scan **scans; /* ended only after the result is destroyed: DuckDB's vectors point into their memory */
     size_t scans_n, scans_cap;
     struct statement_source *sources;
-    struct buf out;                /* result bytes not sent yet */
+    struct buf out; /* result bytes not sent yet */
     uint64_t rows;
     struct err send_err;
 };
@@ -91,11 +91,11 @@ struct child {
     const struct row_source_kind *const *kinds;
     int control;
     duckdb_database db;
-    mutex send_lock;   /* control socket, our side */
+    mutex send_lock; /* control socket, our side */
     mutex lock;
     condition changed;
     struct session *sessions;
-    struct child_table **tables;   /* by number; NULL: forgotten */
+    struct child_table **tables; /* by number; NULL: forgotten */
     uint32_t tables_n;
     uint64_t table_serials;
     struct statement *statements;
@@ -124,8 +124,8 @@ enum status session_execute(struct session *session, duckdb_pending_result pendi
 enum status duckdb_failed(const struct statement *statement, duckdb_error_type type, const char *text, struct err *err);
 /* The same where the API gives no type (prepare, pending): the head of the text tells. */
 enum status duckdb_refused(const struct statement *statement, const char *text, struct err *err);
-void sql_quote_name(struct buf *out, const char *name);  /* "a""b" */
-void sql_quote_text(struct buf *out, struct str text);   /* 'it''s' */
+void sql_quote_name(struct buf *out, const char *name); /* "a""b" */
+void sql_quote_text(struct buf *out, struct str text); /* 'it''s' */
 
 /* ---- sql_check.c ---- */
 /* The parsed statement as DuckDB's JSON tree; E_INVALID for syntax errors, E_DENIED when it is not one SELECT (or DESCRIBE, SUMMARIZE, SHOW). */

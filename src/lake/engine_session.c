@@ -178,8 +178,8 @@ enum status session_begin(struct session *session, struct err *err) {
 
 /* ---- views ---- */
 
-static const char *const bronze_columns[] = {"_event_id", "_stream", "_partition", "_offset", "_received_at", "_source", "_key", "_headers", "_content_type", "payload",
-    "_body", "_valid_json"};
+static const char *const bronze_columns[] = {
+    "_event_id", "_stream", "_partition", "_offset", "_received_at", "_source", "_key", "_headers", "_content_type", "payload", "_body", "_valid_json"};
 
 static bool is_bronze_column(const char *name) {
     for (size_t i = 0; i < sizeof bronze_columns / sizeof *bronze_columns; i++) {

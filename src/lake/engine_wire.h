@@ -21,11 +21,11 @@ enum wire_kind {
     CONTROL_READY,
     CONTROL_ENDED,
     ANSWER_HEAD = 16, /* JSON of the columns */
-    ANSWER_DATA,      /* bytes of the result */
-    ANSWER_PROGRESS,  /* u64, millionths done */
-    ANSWER_COPIED,    /* struct engine_copied */
-    ANSWER_END,       /* u64 rows */
-    ANSWER_ERROR,     /* u32 status, text */
+    ANSWER_DATA, /* bytes of the result */
+    ANSWER_PROGRESS, /* u64, millionths done */
+    ANSWER_COPIED, /* struct engine_copied */
+    ANSWER_END, /* u64 rows */
+    ANSWER_ERROR, /* u32 status, text */
 };
 
 struct wire_header {
@@ -41,12 +41,12 @@ struct wire_in {
 
 uint32_t wire_u32(struct wire_in *in);
 uint64_t wire_u64(struct wire_in *in);
-struct str wire_str(struct wire_in *in);           /* p NULL when the writer's was */
+struct str wire_str(struct wire_in *in); /* p NULL when the writer's was */
 char *wire_cstr(struct wire_in *in, struct arena *arena);
 void wire_put_str(struct buf *out, struct str s);
 void wire_put_cstr(struct buf *out, const char *text);
 void wire_begin(struct buf *out, enum wire_kind kind); /* starts a message in an empty buffer */
-void wire_end(struct buf *out);                        /* sets its length */
+void wire_end(struct buf *out); /* sets its length */
 
 /* A statement as it travels. */
 enum engine_call_kind { CALL_QUERY = 1, CALL_COPY = 2 };
@@ -55,9 +55,9 @@ struct engine_request {
     uint64_t id;
     enum engine_call_kind kind;
     bool internal;
-    int64_t time_ms;           /* 0: none */
+    int64_t time_ms; /* 0: none */
     log_position durable, index_from;
-    const uint32_t *tables;    /* numbers told before by CONTROL_TABLE */
+    const uint32_t *tables; /* numbers told before by CONTROL_TABLE */
     uint32_t tables_n;
     struct str sql;
     /* queries */

@@ -142,8 +142,8 @@ static void json_decimal(duckdb_function_info info, duckdb_data_chunk input, duc
         duckdb_validity_set_row_invalid(in.result_mask, row);
         if (parsed != NOT_A_NUMBER) {
             char text[200];
-            snprintf(text, sizeof text, "json_decimal: %.80s does not fit DECIMAL(%d,%d) exactly; json_number_text gives it as text", buf_cstr(&number), DECIMAL_WIDTH,
-                DECIMAL_SCALE);
+            snprintf(text, sizeof text, "json_decimal: %.80s does not fit DECIMAL(%d,%d) exactly; json_number_text gives it as text", buf_cstr(&number),
+                DECIMAL_WIDTH, DECIMAL_SCALE);
             duckdb_scalar_function_set_error(info, text);
             return;
         }
@@ -201,7 +201,7 @@ static void event_id(duckdb_function_info info, duckdb_data_chunk input, duckdb_
             continue;
         }
         bool fits = times[row] >= 0 && times[row] < (INT64_C(1) << 48) && streams[row] >= 0 && streams[row] <= EVENT_STREAM_MAX && partitions[row] >= 0 &&
-                    partitions[row] < EVENT_PARTITIONS_MAX && offsets[row] >= 0 && (uint64_t)offsets[row] <= EVENT_OFFSET_MAX;
+            partitions[row] < EVENT_PARTITIONS_MAX && offsets[row] >= 0 && (uint64_t)offsets[row] <= EVENT_OFFSET_MAX;
         if (!fits) {
             duckdb_scalar_function_set_error(info, "cupel_event_id: a part is outside its range");
             return;

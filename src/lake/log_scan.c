@@ -12,7 +12,7 @@
 
 enum column { EVENT_ID, STREAM, PARTITION, OFFSET, RECEIVED_AT, SOURCE, KEY, HEADERS, CONTENT_TYPE, PAYLOAD, BODY, VALID_JSON, COLUMNS };
 
-#define BLOCK 2048           /* rows of a DuckDB vector */
+#define BLOCK 2048 /* rows of a DuckDB vector */
 #define HEADER_PAIRS_MAX 256 /* of one record: the format allows 65,535 bytes, pairs take at least 3 */
 
 /* What is to be read, fixed when the statement is bound. */
@@ -129,8 +129,8 @@ static struct range_spec *spec_of_json(const char *text) {
     const char *name = json_string_value(json_object_get(root, "name"));
     uint64_t stream = 0, from_ms = 0, to_ms = 0;
     bool sound = name && get_u64(root, "stream", EVENT_STREAM_MAX, &stream) && get_u64(root, "from", INT64_MAX, &spec->range.from) &&
-                 get_u64(root, "to", INT64_MAX, &spec->range.to) && get_u64(root, "from_ms", INT64_MAX, &from_ms) && get_u64(root, "to_ms", INT64_MAX, &to_ms) &&
-                 get_offsets(spec->arena, root, "start", &spec->starts, &spec->starts_n) && get_offsets(spec->arena, root, "end", &spec->ends, &spec->ends_n);
+        get_u64(root, "to", INT64_MAX, &spec->range.to) && get_u64(root, "from_ms", INT64_MAX, &from_ms) && get_u64(root, "to_ms", INT64_MAX, &to_ms) &&
+        get_offsets(spec->arena, root, "start", &spec->starts, &spec->starts_n) && get_offsets(spec->arena, root, "end", &spec->ends, &spec->ends_n);
     if (sound) {
         spec->name = arena_strdup(spec->arena, name);
         spec->range.stream = (uint16_t)stream;
@@ -222,7 +222,8 @@ static void global_free(void *pointer) {
 }
 
 static void keep_scan(struct statement *s, struct log_scan *scan) {
-    WITH_LOCK(&s->lock);
+    WITH_LOCK (&s->lock)
+        ;
     if (s->scans_n == s->scans_cap) {
         s->scans_cap = s->scans_cap ? 2 * s->scans_cap : 4;
         s->scans = mem_realloc(s->scans, s->scans_cap * sizeof(struct log_scan *));
@@ -396,7 +397,9 @@ static void put_row(struct block *b, idx_t row, const struct stored_record *r) {
     }
 }
 
-static bool wanted(const struct range_spec *spec, const struct stored_record *r) { return r->partition >= spec->ends_n || r->offset < spec->ends[r->partition]; }
+static bool wanted(const struct range_spec *spec, const struct stored_record *r) {
+    return r->partition >= spec->ends_n || r->offset < spec->ends[r->partition];
+}
 
 static void scan_rows(duckdb_function_info info, duckdb_data_chunk output) {
     struct scan_global *global = duckdb_function_get_init_data(info);
@@ -434,8 +437,8 @@ static void scan_rows(duckdb_function_info info, duckdb_data_chunk output) {
 
 /* ---- registration ---- */
 
-static enum status register_one(struct child *child, duckdb_connection connection, const char *name, duckdb_type parameter, duckdb_table_function_bind_t bind,
-    struct err *err) {
+static enum status register_one(
+    struct child *child, duckdb_connection connection, const char *name, duckdb_type parameter, duckdb_table_function_bind_t bind, struct err *err) {
     duckdb_table_function function = duckdb_create_table_function();
     duckdb_logical_type type = duckdb_create_logical_type(parameter);
     duckdb_table_function_set_name(function, name);

@@ -12,8 +12,8 @@ struct run {
     struct statement *s;
     duckdb_connection connection;
     json_t *tree;
-    const char *explain;          /* "EXPLAIN " and the like in front; "" else */
-    struct str sql;               /* behind it */
+    const char *explain; /* "EXPLAIN " and the like in front; "" else */
+    struct str sql; /* behind it */
     duckdb_prepared_statement prepared;
     duckdb_pending_result pending;
     duckdb_result result;
@@ -342,7 +342,8 @@ static enum status run_parquet(struct run *run, struct err *err) {
     if (st != OK) {
         return st;
     }
-    char *path = arena_printf(s->arena, "%s/tmp/query-%llu-%llu.parquet", s->child->data_dir, (unsigned long long)s->session->connection_id, (unsigned long long)s->request.id);
+    char *path = arena_printf(
+        s->arena, "%s/tmp/query-%llu-%llu.parquet", s->child->data_dir, (unsigned long long)s->session->connection_id, (unsigned long long)s->request.id);
     BUF_SCOPE(sql);
     buf_printf(&sql, "COPY (%s) TO ", text);
     sql_quote_text(&sql, str_of(path));

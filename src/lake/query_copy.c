@@ -303,8 +303,8 @@ static struct str string_at(duckdb_vector vector, idx_t row) {
 }
 
 /* One column's MAP(VARCHAR, VARCHAR) of statistics. */
-static void read_column(const struct engine_request *r, struct arena *arena, struct str path, duckdb_vector stats, duckdb_list_entry entry,
-    struct engine_column_stats *out) {
+static void read_column(
+    const struct engine_request *r, struct arena *arena, struct str path, duckdb_vector stats, duckdb_list_entry entry, struct engine_column_stats *out) {
     const struct engine_column *column;
     struct engine_column_stats c = {.field_id = field_of_path(r, path, &column)};
     duckdb_vector pairs = duckdb_list_vector_get_child(stats);

@@ -10,13 +10,13 @@
 
 struct value_type {
     duckdb_type id;
-    duckdb_type stored;          /* DECIMAL, ENUM: the integer type in the vector */
-    uint8_t width, scale;        /* DECIMAL */
-    bool is_json;                /* VARCHAR that holds JSON */
+    duckdb_type stored; /* DECIMAL, ENUM: the integer type in the vector */
+    uint8_t width, scale; /* DECIMAL */
+    bool is_json; /* VARCHAR that holds JSON */
     struct value_type *children; /* LIST, ARRAY: 1; MAP: key, value; STRUCT: its fields */
-    const char **names;          /* STRUCT: of the fields; ENUM: its values */
+    const char **names; /* STRUCT: of the fields; ENUM: its values */
     idx_t children_n, array_n;
-    const char *text;            /* the SQL name of the type */
+    const char *text; /* the SQL name of the type */
 };
 
 /* false: a type (UNION, BIT, …) whose text only DuckDB knows; the caller casts it to VARCHAR. */

@@ -12,15 +12,15 @@
 #define SAMPLE_ROWS 2000u
 #define SAMPLE_BYTES (4u << 20)
 #define COLUMN_WIDTH_MIN 8u /* narrower ones are not squeezed */
-#define BORDER_WIDTH 3u     /* "│ " and " " per column */
+#define BORDER_WIDTH 3u /* "│ " and " " per column */
 
 struct table_writer {
     const struct result_columns *columns;
     uint32_t rows_max, width_max;
     uint32_t *widths;
-    size_t shown;       /* columns that fit */
+    size_t shown; /* columns that fit */
     bool decided;
-    struct buf cells;   /* texts of the sample, each ended by NUL, NULL as \1 */
+    struct buf cells; /* texts of the sample, each ended by NUL, NULL as \1 */
     uint64_t sample_rows, rows;
     struct buf cell, clean;
 };
@@ -62,7 +62,7 @@ static uint32_t width_of(uint32_t c) {
         return 0;
     }
     bool wide = (c >= 0x1100 && c <= 0x115F) || (c >= 0x2E80 && c <= 0xA4CF) || (c >= 0xAC00 && c <= 0xD7A3) || (c >= 0xF900 && c <= 0xFAFF) ||
-                (c >= 0xFE30 && c <= 0xFE6F) || (c >= 0xFF00 && c <= 0xFF60) || (c >= 0x1F300 && c <= 0x1FAFF) || (c >= 0x20000 && c <= 0x3FFFD);
+        (c >= 0xFE30 && c <= 0xFE6F) || (c >= 0xFF00 && c <= 0xFF60) || (c >= 0x1F300 && c <= 0x1FAFF) || (c >= 0x20000 && c <= 0x3FFFD);
     return wide ? 2 : 1;
 }
 

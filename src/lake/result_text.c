@@ -10,8 +10,8 @@ struct result_writer {
     const struct result_columns *columns;
     const struct str *json_names; /* "name": as they stand in each object */
     struct table_writer *table;
-    duckdb_vector *vectors;       /* of the chunk at hand */
-    struct buf cell;              /* reused */
+    duckdb_vector *vectors; /* of the chunk at hand */
+    struct buf cell; /* reused */
     uint64_t rows;
 };
 

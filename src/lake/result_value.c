@@ -177,9 +177,7 @@ static void put_u128(struct buf *out, unsigned __int128 v, unsigned scale, bool 
     buf_put(out, digits + at, sizeof digits - at);
 }
 
-static void put_i128(struct buf *out, __int128 v, unsigned scale) {
-    put_u128(out, v < 0 ? -(unsigned __int128)v : (unsigned __int128)v, scale, v < 0);
-}
+static void put_i128(struct buf *out, __int128 v, unsigned scale) { put_u128(out, v < 0 ? -(unsigned __int128)v : (unsigned __int128)v, scale, v < 0); }
 
 static __int128 stored_int(duckdb_type stored, const void *data, idx_t row) {
     switch (stored) {
@@ -233,7 +231,8 @@ static void put_number(struct buf *out, const struct value_type *t, const void *
     } else {
         char text[24];
         int64_t v = t->id == DUCKDB_TYPE_UBIGINT ? 0 : (int64_t)stored_int(t->id, data, row);
-        int n = t->id == DUCKDB_TYPE_UBIGINT ? snprintf(text, sizeof text, "%" PRIu64, ((const uint64_t *)data)[row]) : snprintf(text, sizeof text, "%" PRId64, v);
+        int n =
+            t->id == DUCKDB_TYPE_UBIGINT ? snprintf(text, sizeof text, "%" PRIu64, ((const uint64_t *)data)[row]) : snprintf(text, sizeof text, "%" PRId64, v);
         buf_put(out, text, (size_t)n);
     }
 }

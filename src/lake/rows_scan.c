@@ -75,7 +75,8 @@ static struct statement_source *source_of_bind(duckdb_bind_info info, bool fresh
     if (!s || !kind || !spec) {
         duckdb_bind_set_error(info, "cupel_rows: kind and spec may not be NULL");
     } else {
-        WITH_LOCK(&s->lock);
+        WITH_LOCK (&s->lock)
+            ;
         if (find_source(s, kind, spec, fresh, &source, &err) != OK) {
             duckdb_bind_set_error(info, err.text);
         }
@@ -243,8 +244,8 @@ void rows_scan_end(struct statement *s) {
     s->sources = NULL;
 }
 
-static enum status register_one(struct child *child, duckdb_connection connection, const char *name, duckdb_table_function_bind_t bind, duckdb_table_function_init_t init,
-    duckdb_table_function_t scan, bool projection, struct err *err) {
+static enum status register_one(struct child *child, duckdb_connection connection, const char *name, duckdb_table_function_bind_t bind,
+    duckdb_table_function_init_t init, duckdb_table_function_t scan, bool projection, struct err *err) {
     duckdb_table_function function = duckdb_create_table_function();
     duckdb_logical_type text = duckdb_create_logical_type(DUCKDB_TYPE_VARCHAR);
     duckdb_table_function_set_name(function, name);

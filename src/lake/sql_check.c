@@ -30,15 +30,15 @@ struct check {
 
 static const char *const node_types[] = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE", NULL};
 static const char *const reference_types[] = {"BASE_TABLE", "SUBQUERY", "JOIN", "TABLE_FUNCTION", "EXPRESSION_LIST", "EMPTY", "PIVOT", "SHOW_REF", NULL};
-static const char *const expression_classes[] = {"CASE", "CAST", "COLUMN_REF", "COMPARISON", "CONJUNCTION", "CONSTANT", "DEFAULT", "FUNCTION", "OPERATOR", "STAR",
-    "SUBQUERY", "WINDOW", "PARAMETER", "COLLATE", "LAMBDA", "LAMBDA_REF", "POSITIONAL_REFERENCE", "BETWEEN", "TYPE", NULL};
+static const char *const expression_classes[] = {"CASE", "CAST", "COLUMN_REF", "COMPARISON", "CONJUNCTION", "CONSTANT", "DEFAULT", "FUNCTION", "OPERATOR",
+    "STAR", "SUBQUERY", "WINDOW", "PARAMETER", "COLLATE", "LAMBDA", "LAMBDA_REF", "POSITIONAL_REFERENCE", "BETWEEN", "TYPE", NULL};
 static const char *const table_functions[] = {"range", "generate_series", "unnest", "repeat", "repeat_row", "json_each", "json_tree", "summary", "histogram",
     "histogram_values", "regexp_split_to_table", "generate_subscripts", NULL};
-static const char *const denied_prefixes[] = {"duckdb_", "pragma_", "read_", "json_serialize", "json_deserialize", "json_execute", "__internal", "parquet_", "pg_get",
-    "arrow_", "test_", "sniff_", "icu_sort", "has_", "inet_", "icu_collate", NULL};
+static const char *const denied_prefixes[] = {"duckdb_", "pragma_", "read_", "json_serialize", "json_deserialize", "json_execute", "__internal", "parquet_",
+    "pg_get", "arrow_", "test_", "sniff_", "icu_sort", "has_", "inet_", "icu_collate", NULL};
 static const char *const denied_functions[] = {"current_setting", "getvariable", "getenv", "current_query", "current_query_id", "current_connection_id",
-    "current_transaction_id", "txid_current", "write_log", "setseed", "nextval", "currval", "sleep_ms", "pg_sleep", "in_search_path", "current_schemas", "query",
-    "query_table", "which_secret", "glob", "add_parquet_key", "vector_type", "stats", "create_sort_key", "finalize", "combine", "constant_or_null",
+    "current_transaction_id", "txid_current", "write_log", "setseed", "nextval", "currval", "sleep_ms", "pg_sleep", "in_search_path", "current_schemas",
+    "query", "query_table", "which_secret", "glob", "add_parquet_key", "vector_type", "stats", "create_sort_key", "finalize", "combine", "constant_or_null",
     "variant_bytes_to_variant", "variant_normalize", "variant_to_parquet_variant", "remap_struct", "seq_scan", "cupel_log", "cupel_log_range", "cupel_rows",
     "cupel_bad_rows", "checkpoint", "force_checkpoint", "timetz_byte_comparable", NULL};
 
@@ -150,8 +150,8 @@ static enum status check_table(const struct check *check, const json_t *object, 
     }
     if (*catalog || starts_with_listed((const char *const[]){"information_schema", "pg_catalog", "main", "system", "temp", NULL}, schema) ||
         starts_with_listed((const char *const[]){"duckdb_", "pragma_", "sqlite_", "pg_", NULL}, name)) {
-        snprintf(text, sizeof text, "The table %.60s%s%.60s%s%.80s is not open to queries; SHOW TABLES and DESCRIBE <table> say what is there", catalog, *catalog ? "." : "", schema,
-            *schema ? "." : "", name);
+        snprintf(text, sizeof text, "The table %.60s%s%.60s%s%.80s is not open to queries; SHOW TABLES and DESCRIBE <table> say what is there", catalog,
+            *catalog ? "." : "", schema, *schema ? "." : "", name);
         return refuse(check, object, E_DENIED, text);
     }
     return unknown_table(check, object, schema, name);
@@ -359,7 +359,8 @@ static enum status serialize(struct session *session, struct str sql, json_t **t
         json_error_t error;
         *tree = json_loadb(duckdb_string_t_data(text), duckdb_string_t_length(*text), JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL, &error);
         if (!*tree) {
-            st = err_set(err, json_error_code(&error) == json_error_stack_overflow ? E_LIMIT : E_INTERNAL, "The statement's tree cannot be read: %s", error.text);
+            st = err_set(
+                err, json_error_code(&error) == json_error_stack_overflow ? E_LIMIT : E_INTERNAL, "The statement's tree cannot be read: %s", error.text);
         }
         duckdb_destroy_data_chunk(&chunk);
     }
@@ -383,7 +384,8 @@ enum status sql_parse(struct session *session, struct str sql, json_t **out, str
     if (json_is_true(json_object_get(tree, "error"))) {
         const char *message = text_of(tree, "error_message");
         if (strstr(message, "Only SELECT statements")) {
-            st = err_set(err, E_DENIED, "Only one SELECT is allowed here (also WITH, VALUES, FROM, DESCRIBE, SUMMARIZE, SHOW TABLES, EXPLAIN; PIVOT with its values listed in IN)");
+            st = err_set(err, E_DENIED,
+                "Only one SELECT is allowed here (also WITH, VALUES, FROM, DESCRIBE, SUMMARIZE, SHOW TABLES, EXPLAIN; PIVOT with its values listed in IN)");
         } else {
             st = syntax_error(session, sql, message, err);
         }
@@ -405,5 +407,5 @@ bool sql_is_show_tables(const json_t *tree) {
     const json_t *from = json_object_get(node, "from_table");
     const char *name = text_of(from, "table_name");
     return strcmp(text_of(from, "type"), "SHOW_REF") == 0 && !json_is_object(json_object_get(from, "query")) &&
-           (strcmp(name, "\"tables\"") == 0 || strcmp(name, "__show_tables_expanded") == 0);
+        (strcmp(name, "\"tables\"") == 0 || strcmp(name, "__show_tables_expanded") == 0);
 }

@@ -180,21 +180,27 @@ static int64_t now_ms(struct fixture *f) { return host_monotonic_ms(&f->host); }
 
 static void json_keeps_every_digit(void **state) {
     struct fixture *f = *state;
-    assert_string_equal(ask_sql(f, "SELECT 9223372036854775807 AS big, 12345678901234567890.1234::DECIMAL(38,4) AS money, 0.1::DOUBLE AS d, -0.05::DECIMAL(4,2) AS c", RESULT_JSON),
+    assert_string_equal(
+        ask_sql(
+            f, "SELECT 9223372036854775807 AS big, 12345678901234567890.1234::DECIMAL(38,4) AS money, 0.1::DOUBLE AS d, -0.05::DECIMAL(4,2) AS c", RESULT_JSON),
         "[{\"big\":9223372036854775807,\"money\":12345678901234567890.1234,\"d\":0.1,\"c\":-0.05}]\n");
-    assert_string_equal(ask_sql(f, "SELECT 'inf'::DOUBLE AS i, 1e100 AS e, 3.0::DOUBLE AS t, (-170141183460469231731687303715884105728)::HUGEINT AS h", RESULT_JSON),
+    assert_string_equal(
+        ask_sql(f, "SELECT 'inf'::DOUBLE AS i, 1e100 AS e, 3.0::DOUBLE AS t, (-170141183460469231731687303715884105728)::HUGEINT AS h", RESULT_JSON),
         "[{\"i\":null,\"e\":1e+100,\"t\":3.0,\"h\":-170141183460469231731687303715884105728}]\n");
 }
 
 static void json_values_of_all_kinds(void **state) {
     struct fixture *f = *state;
-    assert_string_equal(ask_sql(f,
-                            "SELECT TIMESTAMPTZ '2024-01-01 03:00:00.5+03' AS t, TIMESTAMP '2024-01-01 00:00:00.000001' AS l, DATE '0044-03-15' AS d, '\\xC3\\xBF'::BLOB AS b, "
-                            "'f81d4fae-7dec-11d0-a765-00a0c91e6bf6'::UUID AS u, NULL AS n, INTERVAL '14 months 3 days 90 seconds' AS i, true AS y",
-                            RESULT_NDJSON),
-        "{\"t\":\"2024-01-01T00:00:00.500Z\",\"l\":\"2024-01-01T00:00:00.000001\",\"d\":\"0044-03-15\",\"b\":\"w78=\",\"u\":\"f81d4fae-7dec-11d0-a765-00a0c91e6bf6\","
+    assert_string_equal(
+        ask_sql(f,
+            "SELECT TIMESTAMPTZ '2024-01-01 03:00:00.5+03' AS t, TIMESTAMP '2024-01-01 00:00:00.000001' AS l, DATE '0044-03-15' AS d, '\\xC3\\xBF'::BLOB AS b, "
+            "'f81d4fae-7dec-11d0-a765-00a0c91e6bf6'::UUID AS u, NULL AS n, INTERVAL '14 months 3 days 90 seconds' AS i, true AS y",
+            RESULT_NDJSON),
+        "{\"t\":\"2024-01-01T00:00:00.500Z\",\"l\":\"2024-01-01T00:00:00.000001\",\"d\":\"0044-03-15\",\"b\":\"w78=\",\"u\":\"f81d4fae-7dec-11d0-a765-"
+        "00a0c91e6bf6\","
         "\"n\":null,\"i\":\"P1Y2M3DT1M30S\",\"y\":true}\n");
-    assert_string_equal(ask_sql(f, "SELECT {'a': 1, 'b': [NULL, 'x\"y']} AS s, MAP {'k': 1.50, 'l': NULL} AS m, '{\"j\": 1}'::JSON AS j, [[1],[]] AS l, 1 AS s", RESULT_NDJSON),
+    assert_string_equal(
+        ask_sql(f, "SELECT {'a': 1, 'b': [NULL, 'x\"y']} AS s, MAP {'k': 1.50, 'l': NULL} AS m, '{\"j\": 1}'::JSON AS j, [[1],[]] AS l, 1 AS s", RESULT_NDJSON),
         "{\"s\":{\"a\":1,\"b\":[null,\"x\\\"y\"]},\"m\":{\"k\":1.50,\"l\":null},\"j\":{\"j\": 1},\"l\":[[1],[]],\"s_1\":1}\n");
     assert_string_equal(ask_sql(f, "SELECT union_value(k := 1) AS u, '101'::BIT AS b, 'y'::ENUM('x', 'y') AS e, [1,2]::INTEGER[2] AS a", RESULT_NDJSON),
         "{\"u\":\"1\",\"b\":\"101\",\"e\":\"y\",\"a\":[1,2]}\n");
@@ -219,13 +225,15 @@ static void table_aligns_and_cuts(void **state) {
         "└──────┴──────┴──────┘\n"
         "2 rows\n");
     enum status status;
-    struct engine_query narrow = {.sql = STR("SELECT range AS i, repeat('x', 100) AS text FROM range(100)"), .format = RESULT_TABLE, .rows_max = 1, .width_max = 24};
-    assert_string_equal(ask(f, narrow, &status), "┌───┬──────────────────┐\n"
-                                                 "│ i │ text             │\n"
-                                                 "├───┼──────────────────┤\n"
-                                                 "│ 0 │ xxxxxxxxxxxxxxx… │\n"
-                                                 "└───┴──────────────────┘\n"
-                                                 "first 1 rows, there are more\n");
+    struct engine_query narrow = {
+        .sql = STR("SELECT range AS i, repeat('x', 100) AS text FROM range(100)"), .format = RESULT_TABLE, .rows_max = 1, .width_max = 24};
+    assert_string_equal(ask(f, narrow, &status),
+        "┌───┬──────────────────┐\n"
+        "│ i │ text             │\n"
+        "├───┼──────────────────┤\n"
+        "│ 0 │ xxxxxxxxxxxxxxx… │\n"
+        "└───┴──────────────────┘\n"
+        "first 1 rows, there are more\n");
     narrow = (struct engine_query){.sql = STR("SELECT 1 AS aaaaaaaa, 2 AS bbbbbbbb, E'x\\ny' AS cccccccc"), .format = RESULT_TABLE, .width_max = 25};
     assert_non_null(strstr(ask(f, narrow, &status), "1 row; 2 of 3 columns fit"));
 }
@@ -234,8 +242,11 @@ static void parameters_are_exact(void **state) {
     struct fixture *f = *state;
     struct str params[] = {STR("9007199254740993"), STR("\"a'b\""), STR("12.3400"), STR("null"), STR("true"), STR("\"2024-01-01T00:00:00Z\""), STR("[1, 2]")};
     enum status status;
-    struct engine_query query = {.sql = STR("SELECT $1 AS i, $2 AS s, $3 AS d, $4 AS n, $5 AS b, TIMESTAMPTZ '2024-01-01 00:00:00+00' = $6 AS t, json_array_length($7) AS l"),
-        .params = params, .params_n = 7, .format = RESULT_NDJSON};
+    struct engine_query query = {
+        .sql = STR("SELECT $1 AS i, $2 AS s, $3 AS d, $4 AS n, $5 AS b, TIMESTAMPTZ '2024-01-01 00:00:00+00' = $6 AS t, json_array_length($7) AS l"),
+        .params = params,
+        .params_n = 7,
+        .format = RESULT_NDJSON};
     assert_string_equal(ask(f, query, &status), "{\"i\":9007199254740993,\"s\":\"a'b\",\"d\":12.3400,\"n\":null,\"b\":true,\"t\":true,\"l\":2}\n");
     query.params_n = 6;
     assert_string_equal(ask(f, query, &status), "the statement has 7 parameters, 6 were given");
@@ -261,7 +272,8 @@ static void parquet_reads_back(void **state) {
     assert_int_equal(engine_call_rows(call), 100000);
     engine_call_end(&call);
     struct buf out = BUF_INIT;
-    assert_int_equal(engine_rows(f->engine, NULL, arena_printf(f->arena, "SELECT count(*) AS n, sum(v) AS s FROM read_parquet('%s')", path), &out, &f->err), OK);
+    assert_int_equal(
+        engine_rows(f->engine, NULL, arena_printf(f->arena, "SELECT count(*) AS n, sum(v) AS s FROM read_parquet('%s')", path), &out, &f->err), OK);
     assert_string_equal(buf_cstr(&out), "[{\"n\":100000,\"s\":14999850000}]\n");
     buf_free(&out);
     struct fs_entry *left;
@@ -287,11 +299,13 @@ static void errors_name_the_place(void **state) {
 static void json_decimal_is_exact(void **state) {
     struct fixture *f = *state;
     assert_string_equal(ask_sql(f,
-                            "SELECT json_decimal('{\"a\":{\"b\":[1,12.3400]}}', 'a.b.1') AS d, json_decimal('{\"a\":\"-1e-3\"}', '$.a') AS s, json_decimal('{\"a\":true}', 'a') AS n, "
+                            "SELECT json_decimal('{\"a\":{\"b\":[1,12.3400]}}', 'a.b.1') AS d, json_decimal('{\"a\":\"-1e-3\"}', '$.a') AS s, "
+                            "json_decimal('{\"a\":true}', 'a') AS n, "
                             "json_decimal('{\"a\":1}', 'b') AS m, json_decimal(NULL, 'b') AS o, json_number_text('{\"a\":1.00}', 'a') AS t, "
                             "json_decimal('{\"a\":12345678901234567890123456789.123456789}', 'a') AS l, json_decimal('{\"a\":0.1000000000000}', 'a') AS z",
                             RESULT_NDJSON),
-        "{\"d\":12.340000000,\"s\":-0.001000000,\"n\":null,\"m\":null,\"o\":null,\"t\":\"1.00\",\"l\":12345678901234567890123456789.123456789,\"z\":0.100000000}\n");
+        "{\"d\":12.340000000,\"s\":-0.001000000,\"n\":null,\"m\":null,\"o\":null,\"t\":\"1.00\",\"l\":12345678901234567890123456789.123456789,\"z\":0."
+        "100000000}\n");
     assert_string_equal(ask_sql(f, "SELECT sum(json_decimal('{\"p\":0.1}', 'p')) AS s FROM range(100000)", RESULT_NDJSON), "{\"s\":10000.000000000}\n");
     fails(f, "SELECT json_decimal('{\"a\":0.1234567891}', 'a')", "0.1234567891 does not fit DECIMAL(38,9) exactly");
     fails(f, "SELECT json_decimal('{\"a\":1e30}', 'a')", "1e30 does not fit");
@@ -300,9 +314,11 @@ static void json_decimal_is_exact(void **state) {
 static void event_ids_go_both_ways(void **state) {
     struct fixture *f = *state;
     enum status status;
-    struct engine_query query = {.sql = STR("SELECT cupel_event_id(1700000000123, 7, 3, 42) AS id, cupel_event_time(cupel_event_id(1700000000123, 7, 3, 42)) AS t, "
-                                            "cupel_event_time('f81d4fae-7dec-11d0-a765-00a0c91e6bf6') AS n"),
-        .format = RESULT_NDJSON, .internal = true};
+    struct engine_query query = {
+        .sql = STR("SELECT cupel_event_id(1700000000123, 7, 3, 42) AS id, cupel_event_time(cupel_event_id(1700000000123, 7, 3, 42)) AS t, "
+                   "cupel_event_time('f81d4fae-7dec-11d0-a765-00a0c91e6bf6') AS n"),
+        .format = RESULT_NDJSON,
+        .internal = true};
     struct event_id id = event_id_make((struct event_address){1700000000123, 7, 3, 42});
     char text[EVENT_ID_TEXT];
     event_id_text(id, text);
@@ -325,10 +341,11 @@ static const struct engine_column order_columns[] = {
     {.name = "none", .type = "VARCHAR", .field_id = 13},
 };
 
-static const char order_sql[] =
-    "SELECT ('00000000-0000-7000-8000-' || lpad(range::VARCHAR, 12, '0'))::UUID, TIMESTAMPTZ '2024-01-01 00:00:00+00' + to_milliseconds(range), range - 5, range::INTEGER, "
-    "'ğüşiöç a note longer than that ' || range, MAP {'k': 'v' || range}, (range - 2)::DECIMAL(18,4) / 4, range % 2 = 0, DATE '1969-12-31' + range::INTEGER, range / 2, NULL "
-    "FROM range(10)";
+static const char order_sql[] = "SELECT ('00000000-0000-7000-8000-' || lpad(range::VARCHAR, 12, '0'))::UUID, TIMESTAMPTZ '2024-01-01 00:00:00+00' + "
+                                "to_milliseconds(range), range - 5, range::INTEGER, "
+                                "'ğüşiöç a note longer than that ' || range, MAP {'k': 'v' || range}, (range - 2)::DECIMAL(18,4) / 4, range % 2 = 0, DATE "
+                                "'1969-12-31' + range::INTEGER, range / 2, NULL "
+                                "FROM range(10)";
 
 static const struct engine_column_stats *stats_of(const struct engine_copied *copied, int field_id) {
     for (size_t i = 0; i < copied->columns_n; i++) {
@@ -375,7 +392,8 @@ static void copy_tells_icebergs_statistics(void **state) {
     assert_int_equal(stats_of(&copied, 13)->nulls, 10);
     assert_false(stats_of(&copied, 13)->has_bounds);
     struct buf out = BUF_INIT;
-    char *sql = arena_printf(f->arena, "SELECT string_agg(name || ':' || field_id, ' ') AS ids FROM parquet_schema('%s') WHERE field_id IS NOT NULL", lake_path(f, "a.parquet"));
+    char *sql = arena_printf(
+        f->arena, "SELECT string_agg(name || ':' || field_id, ' ') AS ids FROM parquet_schema('%s') WHERE field_id IS NOT NULL", lake_path(f, "a.parquet"));
     assert_int_equal(engine_rows(f->engine, NULL, sql, &out, &f->err), OK);
     assert_string_equal(buf_cstr(&out), "[{\"ids\":\"id:1 at:2 n:3 i:4 note:5 tags:6 key:7 value:8 price:9 ok:10 d:11 x:12 none:13\"}]\n");
     buf_free(&out);
@@ -399,8 +417,8 @@ static void tables_are_read_by_field_id(void **state) {
     struct fixture *f = *state;
     char *a = lake_path(f, "a.parquet");
     copy(f, (struct engine_copy){.sql = order_sql, .path = a, .columns = order_columns, .columns_n = 11});
-    const struct engine_column renamed[] = {
-        {.name = "it's \"new\"", .type = "DECIMAL(20,4)", .field_id = 9}, {.name = "added", .type = "BIGINT", .field_id = 20}, {.name = "tags", .type = "MAP(VARCHAR, VARCHAR)", .field_id = 6}};
+    const struct engine_column renamed[] = {{.name = "it's \"new\"", .type = "DECIMAL(20,4)", .field_id = 9},
+        {.name = "added", .type = "BIGINT", .field_id = 20}, {.name = "tags", .type = "MAP(VARCHAR, VARCHAR)", .field_id = 6}};
     const struct engine_table tables[] = {
         {.schema = "bronze", .name = "orders", .version = 1, .columns = renamed, .columns_n = 3, .files = (const char *const[]){a}, .files_n = 1},
         {.schema = "bronze", .name = "empty", .version = 1, .columns = renamed, .columns_n = 3},
@@ -408,7 +426,8 @@ static void tables_are_read_by_field_id(void **state) {
     };
     struct engine_view view = {.tables = tables, .tables_n = 3};
     enum status status;
-    struct engine_query query = {.sql = STR("SELECT \"it's \"\"new\"\"\" AS p, added, tags FROM bronze.orders ORDER BY 1 LIMIT 1"), .format = RESULT_NDJSON, .view = &view};
+    struct engine_query query = {
+        .sql = STR("SELECT \"it's \"\"new\"\"\" AS p, added, tags FROM bronze.orders ORDER BY 1 LIMIT 1"), .format = RESULT_NDJSON, .view = &view};
     assert_string_equal(ask(f, query, &status), "{\"p\":-0.5000,\"added\":null,\"tags\":{\"k\":\"v0\"}}\n");
     query.sql = STR("SELECT count(*) AS n FROM Bronze.EMPTY");
     assert_string_equal(ask(f, query, &status), "{\"n\":0}\n");
@@ -439,7 +458,8 @@ static void statements_see_their_own_version(void **state) {
     for (int round = 0; round < 3; round++) {
         for (size_t n = 1; n <= 6; n++) {
             size_t version = round == 1 ? 7 - n : n;
-            struct engine_table table = {.schema = "silver", .name = "t", .version = version, .columns = &column, .columns_n = 1, .files = files, .files_n = version};
+            struct engine_table table = {
+                .schema = "silver", .name = "t", .version = version, .columns = &column, .columns_n = 1, .files = files, .files_n = version};
             struct engine_view view = {.tables = &table, .tables_n = 1};
             struct buf out = BUF_INIT;
             assert_int_equal(engine_rows(f->engine, &view, "SELECT count(*) AS n FROM silver.t", &out, &f->err), OK);
@@ -453,19 +473,25 @@ static void statements_see_their_own_version(void **state) {
 
 static void row_sources_become_files(void **state) {
     struct fixture *f = *state;
-    const struct engine_column columns[] = {{.name = "name", .type = "VARCHAR", .field_id = 1}, {.name = "amount", .type = "VARCHAR", .field_id = 2}, {.name = "_row", .type = "BIGINT", .field_id = 3}};
-    struct engine_copied copied = copy(f, (struct engine_copy){.sql = "SELECT * FROM cupel_rows('fake', '{\"rows\":5000,\"bad\":3}')", .path = lake_path(f, "r.parquet"),
-        .columns = columns, .columns_n = 3});
+    const struct engine_column columns[] = {{.name = "name", .type = "VARCHAR", .field_id = 1}, {.name = "amount", .type = "VARCHAR", .field_id = 2},
+        {.name = "_row", .type = "BIGINT", .field_id = 3}};
+    struct engine_copied copied = copy(f,
+        (struct engine_copy){
+            .sql = "SELECT * FROM cupel_rows('fake', '{\"rows\":5000,\"bad\":3}')", .path = lake_path(f, "r.parquet"), .columns = columns, .columns_n = 3});
     assert_int_equal(copied.rows, 5000);
     assert_string_equal(arena_strndup(f->arena, copied.sources.p, copied.sources.n), "[{\"read\":5000,\"bad\":3}]");
     assert_int_equal(stats_of(&copied, 2)->nulls, 1667);
     struct buf out = BUF_INIT;
-    char *sql = arena_printf(f->arena, "SELECT sum(_row) AS s, count(DISTINCT name) AS n, max(name) AS m, bool_and(_row = file_row_number + 1) AS o FROM read_parquet('%s', file_row_number => true)", lake_path(f, "r.parquet"));
+    char *sql = arena_printf(f->arena,
+        "SELECT sum(_row) AS s, count(DISTINCT name) AS n, max(name) AS m, bool_and(_row = file_row_number + 1) AS o FROM read_parquet('%s', file_row_number "
+        "=> true)",
+        lake_path(f, "r.parquet"));
     assert_int_equal(engine_rows(f->engine, NULL, sql, &out, &f->err), OK);
     assert_string_equal(buf_cstr(&out), "[{\"s\":12502500,\"n\":5000,\"m\":\"a longer name 999\",\"o\":true}]\n");
     buf_clear(&out);
     assert_int_equal(engine_rows(f->engine, NULL, "SELECT * FROM cupel_bad_rows('fake', '{\"rows\":5000,\"bad\":2}')", &out, &f->err), OK);
-    assert_string_equal(buf_cstr(&out), "[{\"row\":5001,\"reason\":\"too few cells\",\"raw\":\"/zs=\"},\n{\"row\":5002,\"reason\":\"too few cells\",\"raw\":\"/zs=\"}]\n");
+    assert_string_equal(
+        buf_cstr(&out), "[{\"row\":5001,\"reason\":\"too few cells\",\"raw\":\"/zs=\"},\n{\"row\":5002,\"reason\":\"too few cells\",\"raw\":\"/zs=\"}]\n");
     buf_free(&out);
     assert_int_equal(engine_rows(f->engine, NULL, "SELECT * FROM cupel_rows('fake', '{\"rows\":9000,\"fail\":5000}')", &out, &f->err), E_INVALID);
     assert_non_null(strstr(f->err.text, "row 5000 is cut"));
@@ -494,7 +520,8 @@ static const struct engine_column bronze_columns[] = {
 
 static struct stream_log *open_log(struct fixture *f) {
     const struct stream_definition stream = {.number = 5, .name = "orders", .partitions = 2};
-    struct stream_log_options options = {.dir = arena_printf(f->arena, "%s/log", f->data), .host = &f->host, .segment_bytes = 4 << 20, .max_bytes = 1 << 30, .reserve_bytes = 1};
+    struct stream_log_options options = {
+        .dir = arena_printf(f->arena, "%s/log", f->data), .host = &f->host, .segment_bytes = 4 << 20, .max_bytes = 1 << 30, .reserve_bytes = 1};
     struct stream_log *log;
     struct stream_recovery recovery;
     if (stream_log_open(&options, &stream, 1, &log, &recovery, &f->err) != OK) {
@@ -516,7 +543,13 @@ static void append(struct stream_log *log, const struct stream_record *records, 
 static struct engine_view pin(struct fixture *f, struct stream_log *log, struct engine_table *table) {
     struct stream_state state;
     assert_int_equal(stream_state(log, f->arena, 5, &state, &f->err), OK);
-    *table = (struct engine_table){.schema = "bronze", .name = "orders", .version = 1, .columns = bronze_columns, .columns_n = 12, .has_log = true, .stream = 5,
+    *table = (struct engine_table){.schema = "bronze",
+        .name = "orders",
+        .version = 1,
+        .columns = bronze_columns,
+        .columns_n = 12,
+        .has_log = true,
+        .stream = 5,
         .log_from = state.unlanded_from};
     return (struct engine_view){.tables = table, .tables_n = 1, .durable = stream_durable(log), .index_from = state.unlanded_from};
 }
@@ -528,7 +561,11 @@ static void events_are_in_sql_as_they_came(void **state) {
     stream_headers_put(&headers, STR("x-shop"), STR("a.example"));
     stream_headers_put(&headers, STR("user-agent"), STR("curl/7.88.1 a longer value"));
     const struct stream_record records[] = {
-        {.payload = STR("{\"total\": 12.30}"), .key = STR("k1"), .headers = buf_view(&headers), .source = STR("http"), .content_type = STR("application/json"),
+        {.payload = STR("{\"total\": 12.30}"),
+            .key = STR("k1"),
+            .headers = buf_view(&headers),
+            .source = STR("http"),
+            .content_type = STR("application/json"),
             .flags = RECORD_JSON_VALID | RECORD_UTF8_VALID},
         {.payload = STR("not json, and long enough to stay in the log's memory"), .flags = RECORD_UTF8_VALID | RECORD_NO_KEY},
         {.payload = STR("\xff\x00\xfe"), .key = STR(""), .source = STR("hook")},
@@ -538,13 +575,16 @@ static void events_are_in_sql_as_they_came(void **state) {
     struct engine_table table;
     struct engine_view view = pin(f, log, &table);
     enum status status;
-    struct engine_query query = {.sql = STR("SELECT * EXCLUDE (_partition, _offset, _received_at) FROM bronze.orders ORDER BY _event_id"), .format = RESULT_NDJSON, .view = &view};
+    struct engine_query query = {
+        .sql = STR("SELECT * EXCLUDE (_partition, _offset, _received_at) FROM bronze.orders ORDER BY _event_id"), .format = RESULT_NDJSON, .view = &view};
     char *got = ask(f, query, &status);
     struct buf expected = BUF_INIT;
     const char *rest[] = {
-        "\"_source\":\"http\",\"_key\":\"k1\",\"_headers\":{\"x-shop\":\"a.example\",\"user-agent\":\"curl/7.88.1 a longer value\"},\"_content_type\":\"application/json\","
+        "\"_source\":\"http\",\"_key\":\"k1\",\"_headers\":{\"x-shop\":\"a.example\",\"user-agent\":\"curl/7.88.1 a longer "
+        "value\"},\"_content_type\":\"application/json\","
         "\"payload\":\"{\\\"total\\\": 12.30}\",\"_body\":null,\"_valid_json\":true}",
-        "\"_source\":null,\"_key\":null,\"_headers\":{},\"_content_type\":null,\"payload\":\"not json, and long enough to stay in the log's memory\",\"_body\":null,\"_valid_json\":false}",
+        "\"_source\":null,\"_key\":null,\"_headers\":{},\"_content_type\":null,\"payload\":\"not json, and long enough to stay in the log's "
+        "memory\",\"_body\":null,\"_valid_json\":false}",
         "\"_source\":\"hook\",\"_key\":\"\",\"_headers\":{},\"_content_type\":null,\"payload\":null,\"_body\":\"/wD+\",\"_valid_json\":false}",
     };
     for (int i = 0; i < 3; i++) { /* ids order by time, stream, partition, offset; the three are of one millisecond or grow with time */
@@ -565,7 +605,8 @@ static void events_are_in_sql_as_they_came(void **state) {
         buf_printf(&expected, "{\"_event_id\":\"%.36s\",\"_stream\":\"orders\",%s\n", text, rest[lowest]);
     }
     assert_string_equal(got, buf_cstr(&expected));
-    query.sql = STR("SELECT count(*) AS n, bool_and(cupel_event_time(_event_id) = _received_at) AS t, sum(json_decimal(payload, 'total')) AS s FROM bronze.orders");
+    query.sql =
+        STR("SELECT count(*) AS n, bool_and(cupel_event_time(_event_id) = _received_at) AS t, sum(json_decimal(payload, 'total')) AS s FROM bronze.orders");
     assert_string_equal(ask(f, query, &status), "{\"n\":3,\"t\":true,\"s\":12.300000000}\n");
     query.sql = STR("SELECT * FROM bronze.orders WHERE _event_id = $1");
     char id[EVENT_ID_TEXT];
@@ -587,7 +628,8 @@ static void a_flush_takes_exactly_its_range(void **state) {
     struct event_id ids[100];
     for (int batch = 0; batch < 50; batch++) {
         for (int i = 0; i < 100; i++) {
-            records[i] = (struct stream_record){.payload = str_of(arena_printf(f->arena, "%d", batch * 100 + i)), .key = str_of(arena_printf(f->arena, "k%d", i)),
+            records[i] = (struct stream_record){.payload = str_of(arena_printf(f->arena, "%d", batch * 100 + i)),
+                .key = str_of(arena_printf(f->arena, "k%d", i)),
                 .flags = RECORD_JSON_VALID | RECORD_UTF8_VALID};
         }
         append(log, records, 100, ids);
@@ -595,7 +637,8 @@ static void a_flush_takes_exactly_its_range(void **state) {
     struct engine_table table;
     struct engine_view view = pin(f, log, &table);
     char *path = lake_path(f, "flushed.parquet");
-    char *sql = arena_printf(f->arena, "SELECT * FROM cupel_log_range('{\"stream\":5,\"name\":\"orders\",\"from\":%llu,\"to\":%llu,\"start\":[0,0],\"end\":[1200,700]}')",
+    char *sql = arena_printf(f->arena,
+        "SELECT * FROM cupel_log_range('{\"stream\":5,\"name\":\"orders\",\"from\":%llu,\"to\":%llu,\"start\":[0,0],\"end\":[1200,700]}')",
         (unsigned long long)table.log_from, (unsigned long long)view.durable);
     struct engine_copied copied = copy(f, (struct engine_copy){.sql = sql, .path = path, .columns = bronze_columns, .columns_n = 12, .view = &view});
     assert_int_equal(copied.rows, 1900);
@@ -606,12 +649,16 @@ static void a_flush_takes_exactly_its_range(void **state) {
     table.log_offsets = offsets;
     table.log_offsets_n = 2;
     enum status status;
-    struct engine_query query = {.sql = STR("SELECT count(*) AS n, count(DISTINCT _event_id) AS d, sum(payload::INTEGER) AS s, count(DISTINCT _stream) AS z FROM bronze.orders"), .format = RESULT_NDJSON, .view = &view};
+    struct engine_query query = {
+        .sql = STR("SELECT count(*) AS n, count(DISTINCT _event_id) AS d, sum(payload::INTEGER) AS s, count(DISTINCT _stream) AS z FROM bronze.orders"),
+        .format = RESULT_NDJSON,
+        .view = &view};
     assert_string_equal(ask(f, query, &status), "{\"n\":5000,\"d\":5000,\"s\":12497500,\"z\":1}\n");
     /* the file keeps the log's order */
     struct buf out = BUF_INIT;
     sql = arena_printf(f->arena,
-        "SELECT count(*) AS wrong FROM (SELECT _offset, lag(_offset) OVER (PARTITION BY _partition ORDER BY file_row_number) AS before FROM read_parquet('%s', file_row_number => true)) "
+        "SELECT count(*) AS wrong FROM (SELECT _offset, lag(_offset) OVER (PARTITION BY _partition ORDER BY file_row_number) AS before FROM read_parquet('%s', "
+        "file_row_number => true)) "
         "WHERE before IS NOT NULL AND _offset <> before + 1",
         path);
     assert_int_equal(engine_rows(f->engine, NULL, sql, &out, &f->err), OK);
@@ -633,7 +680,8 @@ static void *run_appender(void *argument) {
     for (uint32_t round = 0; !a->end; round++) {
         for (int i = 0; i < 10; i++) {
             snprintf(keys[i], sizeof keys[i], "k%d", i);
-            records[i] = (struct stream_record){.payload = i == 9 ? STR("-9") : STR("1"), .key = str_of(keys[i]), .flags = RECORD_JSON_VALID | RECORD_UTF8_VALID};
+            records[i] =
+                (struct stream_record){.payload = i == 9 ? STR("-9") : STR("1"), .key = str_of(keys[i]), .flags = RECORD_JSON_VALID | RECORD_UTF8_VALID};
         }
         append(a->log, records, 10, ids);
     }
@@ -650,9 +698,11 @@ static void a_view_is_one_consistent_read(void **state) {
     for (int i = 0; i < 60; i++) {
         struct engine_table table;
         struct engine_view view = pin(f, appender.log, &table);
-        struct engine_query query = {.sql = STR("SELECT count(*) % 10 AS part, coalesce(sum(payload::BIGINT), 0) AS s, count(*) - (SELECT count(*) FROM bronze.orders WHERE _offset >= 0) AS d, "
+        struct engine_query query = {.sql = STR("SELECT count(*) % 10 AS part, coalesce(sum(payload::BIGINT), 0) AS s, count(*) - (SELECT count(*) FROM "
+                                                "bronze.orders WHERE _offset >= 0) AS d, "
                                                 "count(*) AS n FROM bronze.orders"),
-            .format = RESULT_NDJSON, .view = &view};
+            .format = RESULT_NDJSON,
+            .view = &view};
         enum status status;
         char *text = ask(f, query, &status);
         unsigned long long n = 0;
