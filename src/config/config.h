@@ -36,7 +36,8 @@ enum config_policy { PROTECT_ENCRYPT, PROTECT_TOKENISE, PROTECT_MASK };
 enum config_source_type { SOURCE_WEBHOOK, SOURCE_LANDING, SOURCE_POLL };
 enum config_scheme { SCHEME_SHOPIFY, SCHEME_STANDARD_WEBHOOKS, SCHEME_HMAC_SHA256, SCHEME_TOKEN, SCHEME_BASIC, SCHEME_NONE };
 enum config_signature_encoding { SIGNATURE_HEX, SIGNATURE_BASE64 };
-enum config_format { FORMAT_AUTO, FORMAT_CSV, FORMAT_TSV, FORMAT_JSON, FORMAT_NDJSON, FORMAT_PARQUET };
+enum config_format { FORMAT_AUTO, FORMAT_CSV, FORMAT_TSV, FORMAT_JSON, FORMAT_NDJSON, FORMAT_PARQUET, FORMAT_LINES };
+enum config_ready { READY_QUIET, READY_RENAME };
 enum config_tristate { TRI_AUTO, TRI_YES, TRI_NO };
 enum config_log_level { LEVEL_DEBUG, LEVEL_INFO, LEVEL_WARN, LEVEL_ERROR }; /* numbers equal enum log_level */
 enum config_log_format { LOG_FORMAT_HUMAN, LOG_FORMAT_JSON };
@@ -153,6 +154,7 @@ struct config_source {
     const char *const *nulls; /* texts that are NULL besides the empty unquoted cell */
     size_t nulls_n;
     uint64_t record_bytes_max, columns_max;
+    enum config_ready ready;
     int64_t quiet_ms; /* unchanged for so long = complete */
     struct config_protection protect;
 

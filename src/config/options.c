@@ -163,7 +163,8 @@ static const struct option SOURCE[] = {
     ROW(config_source, "path", PATH, path, NULL, 1, 4096, NULL, LANDING | OPTION_REQUIRED,
         "The folder. A file in it is complete when it was renamed in, or has not changed for `quiet`."),
     ROW(config_source, "table", TABLE, table, NULL, 1, 70, NULL, LANDING, "The table it fills: `bronze.<name>`."),
-    ROW(config_source, "format", CHOICE, format, "auto", 0, 0, "auto|csv|tsv|json|ndjson|parquet", LANDING, "What the files are; `auto` looks."),
+    ROW(config_source, "format", CHOICE, format, "auto", 0, 0, "auto|csv|tsv|json|ndjson|parquet|lines", LANDING,
+        "What the files are; `auto` looks. `lines`: every line is a row with the one column `line`."),
     ROW(config_source, "delimiter", CHARACTER, delimiter, NULL, 1, 8, NULL, LANDING, "Between cells: one character or `tab`; detected when not given."),
     ROW(config_source, "quote", CHARACTER, quote, NULL, 0, 8, NULL, LANDING, "Around cells: one character or `none`; detected when not given."),
     ROW(config_source, "escape", CHARACTER, escape, NULL, 0, 8, NULL, LANDING,
@@ -174,6 +175,8 @@ static const struct option SOURCE[] = {
     ROW(config_source, "nulls", TEXTS, nulls, NULL, 0, 64, NULL, LANDING, "Texts that mean `no value`, besides the empty cell."),
     ROW(config_source, "record_bytes_max", BYTES, record_bytes_max, "4MiB", KIB, 64 * MIB, NULL, LANDING, "Largest record; larger ones go to quarantine."),
     ROW(config_source, "columns_max", NUMBER, columns_max, "2000", 1, 20000, NULL, LANDING, "Most columns of a file; files with more are rejected."),
+    ROW(config_source, "ready", CHOICE, ready, "quiet", 0, 0, "quiet|rename", LANDING,
+        "`rename`: writers rename files in when they are complete, so every file with an ordinary name is taken at once."),
     ROW(config_source, "quiet", DURATION, quiet_ms, "2s", 100, DAY, NULL, LANDING, "A file that has not changed for so long is complete."),
     ROW(config_source, "protect", PROTECT, protect, NULL, 0, 0, NULL, LANDING, "Personal columns, by name; see streams."),
 

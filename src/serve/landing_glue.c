@@ -21,6 +21,7 @@ static enum landing_format format_of(enum config_format format) {
     case FORMAT_JSON: return LANDING_JSON;
     case FORMAT_NDJSON: return LANDING_NDJSON;
     case FORMAT_PARQUET: return LANDING_PARQUET;
+    case FORMAT_LINES: return LANDING_LINES;
     }
     must_not();
 }
@@ -30,6 +31,7 @@ static struct landing_source source_of(const struct config_source *c) {
         .folder = c->path,
         .table = c->table,
         .stream = c->table ? NULL : c->stream,
+        .ready_when_renamed = c->ready == READY_RENAME,
         .quiet_ms = c->quiet_ms,
         .reading = {.format = format_of(c->format),
             .delimiter = c->delimiter,
