@@ -74,16 +74,19 @@ enum status landing_list_json(struct landing *landing, struct buf *out, struct e
 
 /* ---- source test ---- */
 
+/* Complete or not: looking at it does no harm. */
 static enum status first_file(struct source_state *s, struct arena *arena, const char **path, struct err *err) {
-    struct ready_file *ready;
-    size_t n, waiting;
-    WITH_LOCK(&s->busy);
-    enum status st = landing_scan(s, arena, &ready, &n, &waiting, err);
+    const struct fs *fs = s->landing->options.host->fs;
+    struct fs_entry *entries;
+    size_t n;
+    enum status st = fs->list(fs->self, arena, s->config->folder, &entries, &n, err);
     if (st != OK) return st;
-    if (n == 0 && waiting) return err_set(err, E_NOT_FOUND, "%s: %zu files are not complete yet", s->config->folder, waiting);
-    if (n == 0) return err_set(err, E_NOT_FOUND, "%s has no files waiting", s->config->folder);
-    *path = ready[0].path;
-    return OK;
+    for (size_t i = 0; i < n; i++) {
+        if (!entries[i].stat.is_file || landing_name_ignored(str_of(entries[i].name))) continue;
+        *path = arena_printf(arena, "%s/%s", s->config->folder, entries[i].name);
+        return OK;
+    }
+    return err_set(err, E_NOT_FOUND, "%s has no files waiting", s->config->folder);
 }
 
 /* A path below the source's folder: nothing else is looked at for anybody. */

@@ -17,8 +17,8 @@ bool landing_format_parse(struct str name, enum landing_format *out);
 
 #define LANDING_RECORD_BYTES_DEFAULT (4u << 20)
 #define LANDING_RECORD_BYTES_MAX (64u << 20)
-#define LANDING_COLUMNS_DEFAULT 1000
-#define LANDING_COLUMNS_MAX 4096
+#define LANDING_COLUMNS_DEFAULT 2000
+#define LANDING_COLUMNS_MAX 20000
 #define LANDING_COLUMN_NAME_MAX 255 /* bytes; longer header cells are cut */
 #define LANDING_SAMPLE_BYTES (256u << 10) /* decides encoding, format and dialect; the header must end within it */
 

@@ -66,6 +66,7 @@ struct ready_file {
 };
 /* Lists the folder and says which files are complete, in name order. *waiting: files that are not complete yet. */
 enum status landing_scan(struct source_state *s, struct arena *arena, struct ready_file **out, size_t *n, size_t *waiting, struct err *err);
+bool landing_name_ignored(struct str name); /* hidden, or of work in progress: .tmp, .part, … */
 void landing_forget_seen(struct source_state *s);
 /* Moves the file into <folder>/<sub>/ under its own name, or with .2, .3 … behind it when that is taken; durable. When the file at `path` is not the planned one any
  * more nothing is moved and *moved_to is "". reason: written beside it as <name>.reason.txt (rejected files). */

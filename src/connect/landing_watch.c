@@ -8,7 +8,7 @@
 
 /* ---- what is in the folder ---- */
 
-static bool name_ignored(struct str name) {
+bool landing_name_ignored(struct str name) {
     static const char *const endings[] = {".tmp", ".part", ".partial", ".crdownload", ".filepart", ".swp", "~"};
     if (name.n == 0 || name.p[0] == '.') return true;
     for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
@@ -41,7 +41,7 @@ static struct seen_file *note(struct source_state *s, const struct fs_entry *ent
             s->seen = mem_realloc(s->seen, s->seen_cap * sizeof *s->seen);
         }
         f = &s->seen[s->seen_n++];
-        *f = (struct seen_file){.name = mem_strdup(entry->name), .since_ms = now_ms, .ignored = name_ignored(str_of(entry->name)), .renamed_in = renamed_in};
+        *f = (struct seen_file){.name = mem_strdup(entry->name), .since_ms = now_ms, .ignored = landing_name_ignored(str_of(entry->name)), .renamed_in = renamed_in};
     } else if (f->size_bytes != stat->size_bytes || f->mtime_ns != stat->mtime_ns || f->inode != stat->inode) {
         f->since_ms = now_ms;
         f->renamed_in = false;

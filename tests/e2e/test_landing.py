@@ -42,12 +42,16 @@ def land(project, folder, **files):
     wait_empty(project, folder)
 
 
+def has_table(project, name):
+    return project.get(f"/v1/tables/{name}").status_code == 200
+
+
 def rows_of(project, table, columns="* EXCLUDE (_event_id, _file, _file_hash, _received_at)"):
     return project.sql(f"SELECT {columns} FROM {table} ORDER BY _received_at, _event_id")
 
 
 def accounts(project, source):
-    return {a["name"]: a for a in project.get("/v1/conservation").json()["files"]}[source]
+    return {a["name"]: a for a in project.get("/v1/conservation").json()["hops"] if a["hop"] == "file"}[source]
 
 
 def zstd(data):
@@ -111,7 +115,7 @@ def test_encoding_that_cannot_be_told_is_refused_and_taken_again_when_given(make
     assert reason.startswith("line 3, column 3: byte 0xC7 is not UTF-8; ") and "windows-1254" in reason and "`encoding:`" in reason
     source = next(s for s in project.get("/v1/sources").json()["sources"] if s["name"] == "pos")
     assert source["last"][0]["outcome"] == "rejected" and source["last"][0]["reason"] == reason.strip()
-    assert project.sql("SELECT 1 AS x FROM information_schema.tables WHERE table_name = 'pos' AND table_schema = 'bronze'") == []
+    assert not has_table(project, "bronze.pos")
     project.stop()
     project.write_yaml(YAML.replace("table: bronze.pos}", "table: bronze.pos, encoding: windows-1254}"))
     project.start()
@@ -137,7 +141,7 @@ def test_encoding_that_cannot_be_told_is_refused_and_taken_again_when_given(make
         ("comma.json", b'[{"a":1},]', "a value is missing in the array"),
         ("nothing.json", b"[]", "no columns"),
         ("utf32.csv", "id\n1\n".encode("utf-32"), "UTF-32"),
-        ("wide.csv", (",".join(f"c{i}" for i in range(1500)) + "\n").encode(), "1500 columns are over columns_max 1000"),
+        ("wide.csv", (",".join(f"c{i}" for i in range(2001)) + "\n").encode(), "2001 columns are over columns_max 2000"),
         ("open.csv", b'"id,name\n1,2\n', "in the first record"),
     ],
 )
@@ -211,7 +215,7 @@ def test_files_of_one_scan_share_a_commit_and_one_bad_file_does_not_hurt(shop):
     assert [r["id"] for r in rows] == [str(d) for d in range(20)]  # name order is id order
     assert len(list((shop.dir / "landing/pos/done").iterdir())) == 20
     assert (shop.dir / "landing/pos/rejected/day-07b.csv").exists()
-    assert len(shop.get("/v1/tables/bronze.pos").json()["snapshots"]) <= 3
+    assert shop.get("/v1/tables/bronze.pos").json()["snapshots"] <= 3
 
 
 # ---- JSON, lines, Parquet --------------------------------------------------------------------------------------------------------------------------------
@@ -356,7 +360,7 @@ def test_killed_at_random_points(make_project, victim):
             continue
         project.kill9()
         project.start()
-        if project.sql("SELECT 1 AS x FROM information_schema.tables WHERE table_name = 'pos' AND table_schema = 'bronze'"):
+        if has_table(project, "bronze.pos"):
             for row in project.sql("SELECT id, _event_id AS e FROM bronze.pos"):
                 assert seen.setdefault(row["id"], row["e"]) == row["e"]
     wait_empty(project, "landing/pos", 120)
