@@ -231,7 +231,7 @@ struct fixture *fixture_new(void) {
 
 void fixture_open(struct fixture *f) {
     char path[128];
-    f->plain_host = (struct host){.fs = fs_real(), .clock = clock_real()};
+    if (!f->plain_host.fs) f->plain_host = (struct host){.fs = fs_real(), .clock = clock_real()};
     snprintf(path, sizeof(path), "%s/ledger.db", f->dir);
     ok(ledger_open(path, &f->plain_host, &f->ledger, &f->err));
     snprintf(path, sizeof(path), "%s/lake", f->dir);
