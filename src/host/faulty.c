@@ -273,6 +273,13 @@ static enum status faulty_free_bytes(void *self, const char *path, uint64_t *out
     return f->below->free_bytes(f->below->self, path, out, err);
 }
 
+/* The server makes it; its engine child, which has the same environment, finds it there and writes none. */
+static bool open_journal(struct faulty *f, const char *path) {
+    enum status st = f->below->open(f->below->self, path, FS_WRITE | FS_CREATE | FS_EXCLUSIVE, &f->journal, NULL);
+    if (st != OK) f->journal = -1;
+    return st == OK || st == E_CONFLICT;
+}
+
 static void parse_spec(struct faulty *f, const char *spec) {
     struct str rest = str_of(spec);
     ARENA_SCOPE(arena);
@@ -289,7 +296,7 @@ static void parse_spec(struct faulty *f, const char *spec) {
         else if (str_is(name, "early"))
             ok = str_to_double(value, &f->early);
         else if (str_is(name, "journal"))
-            ok = f->below->open(f->below->self, arena_str(arena, value).p, FS_WRITE | FS_CREATE | FS_TRUNCATE, &f->journal, NULL) == OK;
+            ok = open_journal(f, arena_str(arena, value).p);
         else
             ok = false;
         if (!ok) fprintf(stderr, "cupel: CUPEL_FAULTY_DISK: cannot use \"" STR_FMT "\"\n", STR_ARG(name));

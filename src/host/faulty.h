@@ -5,6 +5,8 @@
  * allocate may fail with ENOSPC. Folder operations are done at once and written to a journal, by which the test driver can undo those that no sync_dir made
  * durable, and damage files that were renamed without having been synced (DuckDB writes Parquet files past this table).
  *
+ * The journal must not exist: the first process makes it, others with the same spec (the engine child) write none.
+ *
  * spec: "seed=7,journal=/path,eio=0.001,enospc=0.001,early=0.2" — probabilities per call; all but seed are optional. */
 #ifndef CUPEL_HOST_FAULTY_H
 #define CUPEL_HOST_FAULTY_H

@@ -67,8 +67,9 @@ class PowerCut:
         return self.undone
 
     def ours(self, path):
-        """Files that cupel made; what lies in a landing folder is other people's."""
-        return "/data/" in "/" + os.path.relpath(self.full(path), self.dir).replace(os.sep, "/") or path.startswith("data/")
+        """Files that cupel answers for: below data/, but not its own logs. What lies in a landing folder is other people's."""
+        relative = os.path.relpath(self.full(path), self.dir).split(os.sep)
+        return relative[0] == "data" and relative[1] not in ("logs", "run")
 
     def undo(self, operation):
         kind, path = operation[0], operation[-1]
@@ -77,10 +78,12 @@ class PowerCut:
         if kind == "create":
             os.unlink(self.full(path))
             self.undone["removed"] += 1
+            print(f"  power cut: {path} was made and its folder not synced: gone", flush=True)
         elif not os.path.exists(self.full(operation[2])):
             if os.stat(self.full(path)).st_ino == operation[1] and os.path.isdir(os.path.dirname(self.full(operation[2]))):
                 os.rename(self.full(path), self.full(operation[2]))
                 self.undone["renamed back"] += 1
+                print(f"  power cut: {path} was renamed and its folder not synced: renamed back", flush=True)
 
     def damage(self, path, inode):
         full = self.full(path)
@@ -90,6 +93,7 @@ class PowerCut:
             size = os.path.getsize(full)
             os.truncate(full, self.random.randrange(size + 1) if size else 0)
             self.undone["damaged"] += 1
+            print(f"  power cut: {path} was renamed without having been synced: cut", flush=True)
         except OSError:
             pass
 

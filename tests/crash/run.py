@@ -52,6 +52,7 @@ class Run:
     def environment(self):
         if not self.faulty:
             return {}
+        self.journal.unlink(missing_ok=True)
         rates = "eio=0.0004,enospc=0.0004,early=0.2"
         return {"CUPEL_FAULTY_DISK": f"seed={self.seed * 1000 + self.starts},journal={self.journal},{rates}"}
 
@@ -135,6 +136,8 @@ class Run:
     def final_checks(self):
         query = self.project.sql
         check.check_all(self.checks, self.book, query, "serving")
+        landed = {hop["name"]: hop["landed"] for hop in self.project.get("/v1/conservation").json()["hops"]}
+        self.checks.add("flushes and landings took place", (name for name in ("web", "orders", "pos") if not landed.get(name)))
         done = self.project.cli("conservation", check=False)
         self.checks.add("accounts add up while serving", [] if done.returncode == 0 else [done.stdout[-2000:] + done.stderr[-500:]])
         code = self.project.stop()
