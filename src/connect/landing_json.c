@@ -37,12 +37,23 @@ static void write_file(struct json_writer *w, const struct landing_file *f) {
     json_end_object(w);
 }
 
+/* Nobody watches inside a command: the folder is looked at now. A folder that cannot be listed has nothing waiting; `source run` says why. */
+static void look_now(struct landing *landing, struct source_state *s) {
+    ARENA_SCOPE(arena);
+    struct ready_file *files;
+    size_t n, waiting;
+    if (landing->thread.started) return;
+    WITH_LOCK(&s->busy);
+    (void)landing_scan(s, arena, &files, &n, &waiting, NULL);
+}
+
 static enum status write_source(struct landing *landing, struct source_state *s, struct json_writer *w, struct err *err) {
     ARENA_SCOPE(arena);
     struct landing_file *files;
     size_t n;
     enum status st = ledger_landing_list(landing->options.ledger, arena, s->config->name, -1, LAST_FILES, &files, &n, err);
     if (st != OK) return st;
+    look_now(landing, s);
     json_begin_object(w);
     json_put_text(w, "name", s->config->name);
     json_put_text(w, "type", "landing");

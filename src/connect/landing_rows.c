@@ -222,7 +222,7 @@ enum status landing_rows_next(struct landing_rows *r, struct row *rows, size_t r
     if (most > rows_max && !r->keys_only) most = rows_max;
     if (most == 0) most = 1;
     arena_reset(r->batch);
-    struct str *cells = arena_new_array(r->batch, struct str, r->keys_only ? 1 : most * columns);
+    struct str *cells = arena_alloc(r->batch, (r->keys_only ? 1 : most * columns) * sizeof *cells); /* every cell of a good row is set */
     while (made < most) {
         struct csv_record record;
         enum csv_step step;
