@@ -18,7 +18,6 @@
 #include "lake/engine_wire.h"
 
 #define START_MS 30000 /* from spawn to CONTROL_READY */
-#define STUCK_MS 10000 /* a cancelled or overdue call that does not end within this costs the child its life */
 #define BACKOFF_MS_MAX 10000
 #define BACKOFF_WAIT_MS 2000 /* a call waits this long for a restart, else fails at once */
 #define INTERNAL_WAIT_MS 120000 /* internal statements wait this long for a place */
@@ -45,8 +44,7 @@ struct engine_call {
     bool internal;
     bool finished; /* answer read to its end, or to its error */
     bool closed; /* engine_call_end was called; memory goes when the child is done too */
-    int64_t deadline_ms; /* monotonic; 0: none */
-    int64_t give_up_ms; /* monotonic; 0: none. The child should have answered long before; not set while our reader is the slow side */
+    int64_t give_up_ms; /* monotonic; 0: none. By then the child should have answered, or ended what was cancelled */
     uint64_t data_left; /* of the current ANSWER_DATA frame */
     uint64_t rows;
     struct buf head, frame;
@@ -95,8 +93,8 @@ static const char *const *copy_list(struct arena *arena, const char *const *list
 
 enum status engine_new(const struct engine_options *options, struct engine **out, struct err *err) {
     must(options->host && options->data_dir);
-    if (options->queries_max > 64) {
-        return err_set(err, E_INVALID, "at most 64 queries at once, got %u", options->queries_max);
+    if (options->queries_max > 256) {
+        return err_set(err, E_INVALID, "at most 256 queries at once, got %u", options->queries_max);
     }
     struct engine *engine = mem_zalloc(sizeof *engine);
     engine->arena = arena_new();
@@ -109,6 +107,7 @@ enum status engine_new(const struct engine_options *options, struct engine **out
     o->queries_max = options->queries_max ? options->queries_max : 8;
     o->query_wait_ms = options->query_wait_ms ? options->query_wait_ms : 10000;
     o->query_time_ms = options->query_time_ms ? options->query_time_ms : 300000;
+    o->stuck_ms = options->stuck_ms ? options->stuck_ms : 10000;
     mutex_init(&engine->lock);
     mutex_init(&engine->send_lock);
     condition_init(&engine->changed);
@@ -189,7 +188,8 @@ static void kill_when_stuck(struct engine *engine) {
         ;
     int64_t now = now_ms(engine);
     for (struct engine_call *call = engine->calls; call; call = call->next) {
-        if (call->give_up_ms && now > call->give_up_ms && engine->state == CHILD_UP) {
+        bool overdue = call->give_up_ms && now > call->give_up_ms && engine->state == CHILD_UP;
+        if (overdue && (call->closed || (call->fd >= 0 && !host_wait_readable(call->fd, 0)))) { /* readable: it is our reader that is slow */
             log_warn("engine", "killed: a call did not end after its interrupt", LOG_INT("call", call->id), LOG_INT("pid", engine->process.pid), NULL);
             host_process_kill(&engine->process, SIGKILL);
             call->give_up_ms = 0;
@@ -484,7 +484,9 @@ static enum status start_once(
         host_close(&fds[0]);
         return st;
     }
+    mutex_lock(&engine->lock);
     call->fd = fds[0];
+    mutex_unlock(&engine->lock);
     return OK;
 }
 
@@ -547,7 +549,11 @@ static enum status call_start(
         call_free(call);
         return st;
     }
-    call->deadline_ms = request->time_ms ? now_ms(engine) + request->time_ms : 0;
+    if (request->time_ms) {
+        WITH_LOCK (&engine->lock)
+            ;
+        call->give_up_ms = now_ms(engine) + request->time_ms + engine->options.stuck_ms;
+    }
     *out = call;
     return OK;
 }
@@ -570,24 +576,10 @@ static enum status call_lost(struct engine_call *call, struct err *err) {
     return E_UNAVAILABLE;
 }
 
-/* Marks the time in which the child owes us a frame. */
-static void expect_frame(struct engine_call *call, bool expected) {
-    if (!call->deadline_ms) {
-        return;
-    }
-    WITH_LOCK (&call->engine->lock)
-        ;
-    int64_t now = now_ms(call->engine);
-    call->give_up_ms = !expected ? 0 : (now > call->deadline_ms ? now : call->deadline_ms) + STUCK_MS;
-}
-
 /* Reads the next frame's header, and its payload unless it is data. */
 static enum status next_frame(struct engine_call *call, struct wire_header *header, struct err *err) {
     must(!call->finished && !call->data_left);
-    expect_frame(call, true);
-    enum status received = host_recv(call->fd, header, sizeof *header, NULL);
-    expect_frame(call, false);
-    if (received != OK || header->length > WIRE_PAYLOAD_MAX) {
+    if (host_recv(call->fd, header, sizeof *header, NULL) != OK || header->length > WIRE_PAYLOAD_MAX) {
         return call_lost(call, err);
     }
     if (header->kind == ANSWER_DATA) {
@@ -704,11 +696,11 @@ void engine_call_end(struct engine_call **pointer) {
     *pointer = NULL;
     struct engine *engine = call->engine;
     bool internal = call->internal;
-    host_close(&call->fd); /* cancels when the child is still at it */
     mutex_lock(&engine->lock);
+    host_close(&call->fd); /* cancels when the child is still at it */
     call->closed = true;
     if (call->child) {
-        call->give_up_ms = now_ms(engine) + STUCK_MS;
+        call->give_up_ms = now_ms(engine) + engine->options.stuck_ms;
     } else {
         call_free(call);
     }

@@ -27,6 +27,7 @@ struct engine_options {
     int64_t query_wait_ms;        /* default 10 s */
     int64_t query_time_ms;        /* default 300 s; then E_TIMEOUT */
     uint64_t query_memory_bytes;  /* per query ceiling as far as DuckDB can hold it; 0: memory_bytes */
+    int64_t stuck_ms;             /* a cancelled or overdue call that does not end within this costs the child its life; default 10 s */
     bool trusted;                 /* tests only: user SQL is not checked */
 };
 

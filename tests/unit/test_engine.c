@@ -118,6 +118,8 @@ static int set_up(void **state) { return set_up_with(state, (struct engine_optio
 static int set_up_small(void **state) { return set_up_with(state, (struct engine_options){.queries_max = 2, .query_wait_ms = 200, .memory_bytes = 100 << 20}); }
 static int set_up_eight(void **state) { return set_up_with(state, (struct engine_options){.queries_max = 8}); }
 
+static int set_up_impatient(void **state) { return set_up_with(state, (struct engine_options){.stuck_ms = 300}); }
+
 static int tear_down(void **state) {
     struct fixture *f = *state;
     engine_free(&f->engine);
@@ -802,6 +804,35 @@ static void a_query_over_its_time_is_stopped(void **state) {
     assert_int_equal(engine_stats(f->engine).died, 0);
 }
 
+/* duckdb_interrupt does not reach everything; a stopped process stands for a loop that does not look. */
+static void a_child_that_does_not_react_is_killed(void **state) {
+    struct fixture *f = *state;
+    struct engine_query query = {.sql = STR("SELECT range FROM range(100000000000)"), .format = RESULT_NDJSON};
+    struct engine_call *call;
+    assert_int_equal(engine_query_start(f->engine, &query, &call, &f->err), OK);
+    pid_t pid = engine_pid(f->engine);
+    assert_int_equal(kill(pid, SIGSTOP), 0);
+    engine_call_end(&call);
+    int64_t start = now_ms(f);
+    while (engine_pid(f->engine) == pid && now_ms(f) - start < 5000) {
+        f->host.clock->sleep_us(f->host.clock->self, 20000);
+    }
+    assert_int_equal(engine_stats(f->engine).died, 1);
+    assert_string_equal(ask_sql(f, "SELECT 1 AS a", RESULT_NDJSON), "{\"a\":1}\n");
+}
+
+static bool always(void *context) { return true; }
+
+static void a_query_is_cancelled_before_its_first_row(void **state) {
+    struct fixture *f = *state;
+    enum status status;
+    int64_t start = now_ms(f);
+    ask(f, (struct engine_query){.sql = str_of(endless), .format = RESULT_JSON, .cancelled = always}, &status);
+    assert_int_equal(status, E_CANCELLED);
+    assert_true(now_ms(f) - start < 1000);
+    assert_string_equal(ask_sql(f, "SELECT 1 AS a", RESULT_NDJSON), "{\"a\":1}\n");
+}
+
 /* A reader that stops reading is not taken for an engine that stopped answering. */
 static void a_slow_reader_harms_nobody(void **state) {
     struct fixture *f = *state;
@@ -914,6 +945,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test_setup_teardown(a_dead_engine_fails_its_calls_and_starts_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_closed_call_stops_within_a_second, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_query_over_its_time_is_stopped, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_child_that_does_not_react_is_killed, set_up_impatient, tear_down),
+        cmocka_unit_test_setup_teardown(a_query_is_cancelled_before_its_first_row, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_slow_reader_harms_nobody, set_up, tear_down),
         cmocka_unit_test_setup_teardown(memory_has_a_limit, set_up_small, tear_down),
         cmocka_unit_test_setup_teardown(queries_wait_in_line_for_a_while, set_up_small, tear_down),

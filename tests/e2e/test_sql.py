@@ -1,0 +1,216 @@
+"""SQL over HTTP and the command line: formats, parameters, what is refused, limits, cancel, one consistent read while events come in."""
+
+import io
+import json
+import os
+import socket
+import threading
+import time
+from decimal import Decimal
+
+import pytest
+from lib import PATIENCE, wait_until
+
+YAML = """
+project: test
+listen: 127.0.0.1:0
+sql: {queries: 3, wait_seconds: 1, query_seconds: 5, memory: 128MiB}
+streams:
+  web: {partitions: 2, key: k, flush: {bytes: 1MB, seconds: 1}}
+  orders: {partitions: 2, key: k}
+sources:
+  - {name: pos, type: landing, path: landing/pos, table: bronze.pos}
+"""
+
+ENDLESS = "SELECT count(*) FROM range(100000000000) a, range(1000) b WHERE a.range % 7 = b.range"
+
+
+@pytest.fixture
+def p(make_project):
+    return make_project(YAML)
+
+
+def ask(project, query, **more):
+    return project.request("POST", "/v1/sql", json={"query": query, **more}, timeout=60 * PATIENCE)
+
+
+def refused(project, query, status=403):
+    answer = ask(project, query)
+    assert answer.status_code == status, f"{query}: {answer.status_code} {answer.text}"
+    assert answer.headers["Content-Type"].startswith("application/problem+json")
+    return answer.json()
+
+
+def test_formats(p):
+    p.post_ndjson("orders", [{"k": "a", "total": "12.30"}, {"k": "b,c", "total": 0.1}])
+    query = "SELECT payload->>'k' AS k, json_decimal(payload, 'total') AS t FROM bronze.orders ORDER BY k"
+    assert json.loads(ask(p, query, format="json").text, parse_float=Decimal) == [{"k": "a", "t": Decimal("12.300000000")}, {"k": "b,c", "t": Decimal("0.100000000")}]
+    assert ask(p, query, format="csv").content == b'k,t\r\na,12.300000000\r\n"b,c",0.100000000\r\n'
+    assert ask(p, query, format="ndjson").text.count("\n") == 2
+    table = ask(p, query, format="table").text
+    assert table.startswith("┌") and table.endswith("2 rows\n")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    read = parquet.read_table(io.BytesIO(ask(p, query, format="parquet").content)).to_pylist()
+    assert read == [{"k": "a", "t": Decimal("12.300000000")}, {"k": "b,c", "t": Decimal("0.100000000")}]
+
+
+def test_parameters(p):
+    rows = p.sql("SELECT $1 AS a, $2 AS b, $3::DECIMAL(18,4) * 3 AS c, $4 AS d", [9007199254740993, "it's", 0.1, None])
+    assert rows == [{"a": 9007199254740993, "b": "it's", "c": 0.3, "d": None}]
+    assert "parameters" in refused(p, "SELECT $1", 400)["detail"]
+
+
+def test_errors_name_the_place(p):
+    problem = refused(p, "SELECT 1,\n  nope FROM bronze.orders", 400)
+    assert problem["errors"][0]["line"] == 2 and problem["errors"][0]["column"] == 3
+    assert "Did you mean bronze.orders?" in refused(p, "FROM bronze.order", 400)["detail"]
+    done = p.cli("sql", "SELEC 1", check=False)
+    assert done.returncode in (1, 2) and "LINE 1" in done.stderr and "^" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT * FROM read_text('/etc/hostname')",
+        "FROM '/etc/passwd'",
+        "FROM 'data/ledger.db'",
+        "SELECT * FROM sqlite_scan('data/ledger.db', 'tokens')",
+        "ATTACH 'data/ledger.db'",
+        "COPY (SELECT 1) TO 'x.csv'",
+        "SET threads = 1",
+        "PRAGMA database_list",
+        "INSTALL httpfs",
+        "CREATE TABLE x (a INTEGER)",
+        "SELECT 1; SELECT 2",
+        "SELECT * FROM glob('*')",
+        "SELECT * FROM query('FROM ''x.csv''')",
+        "SELECT current_setting('temp_directory')",
+        "SELECT * FROM duckdb_settings()",
+        "SELECT * FROM cupel_rows('landing', '{}')",
+        "SELECT * FROM information_schema.tables",
+    ],
+)
+def test_files_and_settings_are_out_of_reach(p, query):
+    assert "cli.token" not in json.dumps(refused(p, query))
+
+
+def test_own_files_are_out_of_reach(p):
+    """Not even the lake's own files, which DuckDB itself may open, nor the token of the command line."""
+    p.post("orders", {"k": 1})
+    p.cli("table", "list")
+    for name in ("lake", "log", "tmp", "cli.token", "ledger.db", "log/secret"):
+        path = p.data / name
+        refused(p, f"SELECT * FROM '{path}/x.parquet'")
+        refused(p, f"SELECT * FROM read_blob('{path}')")
+        refused(p, f"SELECT * FROM read_parquet('{path}/*')")
+
+
+def test_show_and_describe(p):
+    tables = {(r["schema"], r["name"]) for r in p.sql("SHOW TABLES")}
+    assert {("bronze", "web"), ("bronze", "orders")} <= tables
+    described = {r["column_name"]: r["column_type"] for r in p.sql("DESCRIBE bronze.web")}
+    assert described["_event_id"] == "UUID" and described["_headers"] == "MAP(VARCHAR, VARCHAR)"
+    assert "row" in p.sql("SUMMARIZE SELECT 1 AS row")[0]["column_name"]
+
+
+def test_time_limit(p):
+    start = time.monotonic()
+    answer = ask(p, ENDLESS, time_ms=300)
+    assert answer.status_code == 504 and "300 ms" in answer.json()["detail"]
+    assert time.monotonic() - start < 3 * PATIENCE
+
+
+def test_memory_limit(p):
+    answer = ask(p, "SELECT list(repeat(range::VARCHAR, 100)) FROM range(5000000)")
+    assert answer.status_code == 413, answer.text
+    assert "Out of Memory" in answer.json()["detail"]
+    assert p.value("SELECT 1 AS a") == 1
+
+
+def cpu_seconds(pid):
+    fields = open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_disconnect_cancels(p):
+    """A client that hangs up, before the first row or in the middle of the result, leaves an idle engine behind."""
+    assert p.value("SELECT 1 AS a") == 1
+    (engine,) = p.engine_pids()
+    host, _, port = p.url.partition("//")[2].rpartition(":")
+    for query in (ENDLESS, "SELECT range, repeat('x', 100) AS x FROM range(100000000000)"):
+        body = json.dumps({"query": query, "format": "ndjson"}).encode()
+        with socket.create_connection((host, int(port))) as s:
+            s.sendall(b"POST /v1/sql HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (p.token.encode(), len(body), body))
+            time.sleep(0.5)
+
+        def idle():
+            before = cpu_seconds(engine)
+            time.sleep(0.3)
+            return cpu_seconds(engine) - before < 0.05
+
+        wait_until(idle, 2, "engine idle after its client left")
+    assert p.engine_pids() == [engine]
+
+
+def test_more_queries_than_places_wait_then_503(p):
+    answers = []
+    threads = [threading.Thread(target=lambda: answers.append(ask(p, ENDLESS, time_ms=2500).status_code)) for _ in range(5)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert sorted(answers) == [503, 503, 504, 504, 504]
+
+
+def test_engine_killed_in_a_query(p):
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(ask(p, ENDLESS)))
+    thread.start()
+    wait_until(p.engine_pids, 5, "engine started")
+    time.sleep(0.5)
+    assert p.kill_engine()
+    thread.join()
+    assert answers[0].status_code == 503 and "the engine died" in answers[0].json()["detail"]
+    p.post("orders", {"k": 1})
+    assert p.value("SELECT count(*) AS n FROM bronze.orders") == 1
+
+
+def test_one_consistent_read_while_events_come_in(p):
+    """Requests of ten events that sum up to nothing: no query sees half of one, and no query sees less than one before, also while flushes move the border."""
+    stop = threading.Event()
+    failures = []
+
+    def write():
+        batch = [{"k": i, "v": 1} for i in range(9)] + [{"k": 9, "v": -9}]
+        while not stop.is_set():
+            answer = p.request("POST", "/v1/streams/web", data="".join(json.dumps(e) + "\n" for e in batch).encode(), headers={"Content-Type": "application/x-ndjson"})
+            if answer.status_code != 202:
+                failures.append(answer.text)
+                return
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    last = 0
+    try:
+        until = time.monotonic() + 4
+        while time.monotonic() < until:
+            row = p.sql("SELECT count(*) AS n, count(DISTINCT _event_id) AS d, coalesce(sum((payload->>'v')::INTEGER), 0) AS s, (SELECT count(*) FROM bronze.web) AS again FROM bronze.web")[0]
+            assert row["n"] % 10 == 0 and row["s"] == 0 and row["d"] == row["n"] == row["again"] and row["n"] >= last, row
+            last = row["n"]
+    finally:
+        stop.set()
+        writer.join()
+    assert not failures and last > 0
+    assert list((p.data / "lake").rglob("*.parquet")), "the flushes moved the border between file and log"
+
+
+def test_cli_formats_and_exit_codes(p):
+    assert p.cli("sql", "SELECT 1 AS a", "--format", "csv").stdout.splitlines() == ["a", "1"]
+    assert json.loads(p.cli("sql", "SELECT 1 AS a", "--format", "json").stdout) == [{"a": 1}]
+    assert "1 row" in p.cli("sql", "SELECT 1 AS a", "--format", "table").stdout
+    out = p.dir / "out.parquet"
+    p.cli("sql", "SELECT range AS a FROM range(10)", "--format", "parquet", "-o", out)
+    assert out.read_bytes()[:4] == out.read_bytes()[-4:] == b"PAR1"
+    assert p.cli("sql", "ATTACH 'x'", check=False).returncode != 0
+    p.stop()
+    assert p.cli("sql", "SELECT count(*) AS n FROM bronze.orders", "--format", "csv").stdout.splitlines() == ["n", "0"]
