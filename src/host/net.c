@@ -16,6 +16,8 @@
 #include "base/assert.h"
 #include "base/str.h"
 
+#define TCP_CLOSE_WAIT_STATE 8 /* TCP_CLOSE_WAIT of the kernel's include/net/tcp_states.h, whose header cannot be had together with <linux/tcp.h> */
+
 static enum status listen_failed(int fd, const char *address, const char *what, struct err *err) {
     int e = errno;
     if (fd >= 0) close(fd);
@@ -105,12 +107,13 @@ enum status host_listen(const char *address, int backlog, int *fd, char actual[H
     return OK;
 }
 
-bool host_socket_received(int fd, uint64_t *bytes) {
+bool host_socket_received(int fd, uint64_t *bytes, bool *peer_ended) {
     struct tcp_info info;
     socklen_t n = sizeof info;
     if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &n) != 0) return false;
     if (n < offsetof(struct tcp_info, tcpi_bytes_received) + sizeof info.tcpi_bytes_received) return false;
     *bytes = info.tcpi_bytes_received;
+    *peer_ended = info.tcpi_state == TCP_CLOSE_WAIT_STATE;
     return true;
 }
 

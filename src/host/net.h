@@ -16,8 +16,9 @@
  * E_INVALID: cannot be read; E_CONFLICT: in use; E_IO otherwise. */
 enum status host_listen(const char *address, int backlog, int *fd, char actual[HOST_ADDRESS_MAX], struct err *err);
 
-/* Bytes that came in over a TCP connection since it was made. false: not TCP, or unknown to this kernel. */
-bool host_socket_received(int fd, uint64_t *bytes);
+/* Of a TCP connection: bytes that came in since it was made, and whether the peer will send no more (it closed its side). false: not TCP, or unknown to this
+ * kernel. */
+bool host_socket_received(int fd, uint64_t *bytes, bool *peer_ended);
 /* Ends both directions without closing the descriptor: whoever polls it sees the end. */
 void host_socket_shutdown(int fd);
 /* Raises the limit of open files to `wanted` where it may; returns the limit that holds now. */

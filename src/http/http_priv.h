@@ -63,7 +63,7 @@ struct http_conn {
     _Atomic uint64_t body_bytes;   /* of the body that is coming in */
     /* the watcher's own */
     uint32_t seen_turn;
-    uint64_t base_bytes;
+    uint64_t base_bytes, seen_bytes; /* received until the last request ended; at the last look */
     int64_t head_since_ms;
 };
 
@@ -142,6 +142,7 @@ struct http_server {
     struct http_request *calling;  /* its call-back runs now, on the thread `caller` */
     pthread_t caller;
     struct thread watcher;
+    size_t conns_n, conns_peak;    /* open now; most since memory was last given back */
     bool watch_end;
     /* workers */
     mutex jobs_lock;

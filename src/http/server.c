@@ -9,7 +9,7 @@
 #include "http/http_priv.h"
 
 /* Of one connection: request head, read and write buffers. Small, because 10,000 connections hold one each. */
-#define CONNECTION_BYTES (16u << 10)
+#define CONNECTION_BYTES (12u << 10)
 #define TLS_FILE_BYTES_MAX (1u << 20)
 #define STOP_GRACE_MS 10000
 

@@ -2,8 +2,10 @@
  *
  * - A head that trickles in: libmicrohttpd's time-out starts anew with every byte. The kernel's count of received bytes tells when a head has begun.
  * - A body that trickles in: less than BODY_RATE_MIN on average after three header times.
+ * - A client that closed in the middle and was not noticed (see left_behind).
  * - The client of a suspended request hanging up: its descriptor is not in the epoll set meanwhile.
  * - Deadlines of suspended requests. */
+#include <malloc.h>
 #include <stdlib.h>
 
 #include "base/assert.h"
@@ -11,6 +13,7 @@
 #include "http/http_priv.h"
 
 #define BODY_RATE_MIN 512 /* bytes per second */
+#define TRIM_CONNECTIONS_MIN 1000
 #define WATCH_TICK_MS 100 /* while requests are watched */
 
 static void connection_started(struct http_server *server, struct MHD_Connection *mhd, void **socket_context) {
@@ -24,6 +27,7 @@ static void connection_started(struct http_server *server, struct MHD_Connection
     conn->next = server->conns;
     if (conn->next) conn->next->prev = conn;
     server->conns = conn;
+    server->conns_n++;
     mutex_unlock(&server->watch_lock);
     series_add(server->m_connections, 1);
 }
@@ -41,15 +45,15 @@ void watch_connection(void *cls, struct MHD_Connection *mhd, void **socket_conte
     if (conn->prev) conn->prev->next = conn->next;
     if (conn->next) conn->next->prev = conn->prev;
     if (server->conns == conn) server->conns = conn->next;
+    server->conns_n--;
     mutex_unlock(&server->watch_lock);
     free(conn);
     series_add(server->m_connections, -1);
 }
 
-static bool head_too_slow(struct http_server *server, struct http_conn *conn, int64_t now_ms) {
-    uint64_t bytes;
+/* Between requests, or a head coming in. */
+static bool head_too_slow(struct http_server *server, struct http_conn *conn, uint64_t bytes, int64_t now_ms) {
     uint32_t turn = atomic_load_explicit(&conn->turn, memory_order_relaxed);
-    if (!host_socket_received(conn->fd, &bytes)) return false;
     if (turn != conn->seen_turn) { /* first look since its last request: what came until now is the base line */
         conn->seen_turn = turn;
         conn->base_bytes = bytes;
@@ -67,15 +71,33 @@ static bool body_too_slow(struct http_server *server, struct http_conn *conn, in
     return atomic_load_explicit(&conn->body_bytes, memory_order_relaxed) < (uint64_t)took_ms * BODY_RATE_MIN / 1000;
 }
 
+/* The peer has closed and nothing more came since the last look. libmicrohttpd misses this when the end was already there at its last read: its epoll is edge
+ * triggered, and no further edge comes. */
+static bool left_behind(struct http_conn *conn, uint64_t bytes, bool peer_ended) {
+    bool same = conn->seen_bytes == bytes;
+    conn->seen_bytes = bytes;
+    return peer_ended && same;
+}
+
 /* The lock is held. */
 static void check_connections(struct http_server *server, int64_t now_ms) {
     for (struct http_conn *conn = server->conns; conn; conn = conn->next) {
         int phase = atomic_load_explicit(&conn->phase, memory_order_acquire);
-        bool slow = phase == CONN_HEAD ? head_too_slow(server, conn, now_ms) : phase == CONN_BODY ? body_too_slow(server, conn, now_ms) : false;
-        if (!slow) continue;
+        uint64_t bytes;
+        bool peer_ended, tcp = phase != CONN_HANDLING && host_socket_received(conn->fd, &bytes, &peer_ended);
+        bool slow = phase == CONN_BODY ? body_too_slow(server, conn, now_ms) : tcp && head_too_slow(server, conn, bytes, now_ms);
+        if (!slow && !(tcp && left_behind(conn, bytes, peer_ended))) continue;
         host_socket_shutdown(conn->fd); /* libmicrohttpd sees the end and closes */
-        series_add(server->m_slow, 1);
+        if (slow) series_add(server->m_slow, 1);
     }
+}
+
+/* Thousands of connections went: their memory goes back to the system, which malloc does not do by itself. The lock is held. */
+static bool memory_is_idle(struct http_server *server) {
+    if (server->conns_n > server->conns_peak) server->conns_peak = server->conns_n;
+    if (server->conns_peak < TRIM_CONNECTIONS_MIN || server->conns_n > server->conns_peak / 4) return false;
+    server->conns_peak = server->conns_n;
+    return true;
 }
 
 enum due_mode { DUE_NOW, DUE_DEADLINES, DUE_ALL };
@@ -129,6 +151,11 @@ static void *watch(void *argument) {
             check_connections(server, now_ms);
             series_set(server->m_bodies, (int64_t)atomic_load(&server->bodies_bytes));
             next_check_ms = now_ms + slow_tick_ms;
+            if (memory_is_idle(server)) {
+                mutex_unlock(&server->watch_lock);
+                malloc_trim(0);
+                mutex_lock(&server->watch_lock);
+            }
         }
         if (server->watched) call_due(server, DUE_NOW);
     }
