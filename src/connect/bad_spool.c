@@ -106,7 +106,8 @@ static enum status get_bytes(struct bad_spool *s, size_t n, struct err *err) {
     size_t got = 0;
     uint64_t total = s->opened ? s->written : s->memory.n;
     if (n > total - s->read_at) return err_set(err, E_CORRUPT, "the list of bad rows is cut at byte %llu", (unsigned long long)s->read_at);
-    if (!s->opened) memcpy(s->entry.p, s->memory.p + s->read_at, n);
+    if (!s->opened)
+        memcpy(s->entry.p, s->memory.p + s->read_at, n);
     else {
         enum status st = s->host->fs->pread(s->host->fs->self, s->file, s->entry.p, n, s->read_at, &got, err);
         if (st != OK) return st;

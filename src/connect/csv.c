@@ -10,7 +10,7 @@
 #include "base/mem.h"
 
 #define RESCANS_FREE 16 /* records' worth of bytes that may be read twice before a stretch is given up as one bad record */
-#define RESCAN_SHARE 4  /* and so many times what was consumed */
+#define RESCAN_SHARE 4 /* and so many times what was consumed */
 
 void csv_begin(struct csv_parser *parser, struct csv_dialect dialect, size_t record_bytes_max, size_t cells_max) {
     must(record_bytes_max > 0 && cells_max > 0);
@@ -58,9 +58,9 @@ static inline const char *find_line_end(const char *p, const char *end) { return
 struct scan { /* one record under way */
     const char *at, *p, *end;
     bool final;
-    bool full;              /* record_bytes_max + 2 bytes are there: all that is ever looked at, so that results do not depend on how bytes arrive */
+    bool full; /* record_bytes_max + 2 bytes are there: all that is ever looked at, so that results do not depend on how bytes arrive */
     size_t cells;
-    uint64_t line;          /* of p */
+    uint64_t line; /* of p */
     const char *line_start; /* of p's line; for columns */
     const char *problem, *problem_at;
     uint64_t problem_line;
@@ -153,8 +153,9 @@ static enum cell_end quoted_cell(struct csv_parser *c, struct scan *s) {
         }
     }
     if (!s->final && !s->full) return CELL_MORE;
-    enum cell_end e = bad(s, s->final ? "a quote is opened and not closed before the end of the file" : "a quote is opened and not closed within the record limit",
-        open, open_line, open_line_start);
+    enum cell_end e =
+        bad(s, s->final ? "a quote is opened and not closed before the end of the file" : "a quote is opened and not closed within the record limit", open,
+            open_line, open_line_start);
     s->p = s->end; /* what was read in vain */
     return e;
 }
@@ -162,8 +163,13 @@ static enum cell_end quoted_cell(struct csv_parser *c, struct scan *s) {
 /* ---- records ---- */
 
 static void fill_record(struct csv_record *record, const struct scan *s, const char *raw_end, const char *next, uint64_t line) {
-    *record = (struct csv_record){.cells_n = s->cells, .raw = {s->at, (size_t)(raw_end - s->at)}, .used = (size_t)(next - s->at), .line = line,
-        .problem = s->problem, .problem_line = s->problem_line, .problem_column = s->problem_column};
+    *record = (struct csv_record){.cells_n = s->cells,
+        .raw = {s->at, (size_t)(raw_end - s->at)},
+        .used = (size_t)(next - s->at),
+        .line = line,
+        .problem = s->problem,
+        .problem_line = s->problem_line,
+        .problem_column = s->problem_column};
 }
 
 /* Behind the line end at p (or at the end). false: it cannot be told yet whether LF follows CR. */
@@ -185,7 +191,8 @@ static enum csv_step too_long(struct csv_parser *c, struct scan *s, uint64_t lin
     if (line_end == s->end || !behind_line_end(line_end, s->end, s->final, &next)) {
         next = line_end; /* the line end is still to come */
         c->skipping = !s->final;
-    } else c->line = line + 1;
+    } else
+        c->line = line + 1;
     fill_record(record, s, stop, next, line);
     return CSV_RECORD;
 }
@@ -210,7 +217,8 @@ static enum csv_step cut_bad(struct csv_parser *c, struct scan *s, uint64_t line
             lines++;
         }
         if (stop == s->end && s->final) line_end = next = s->end;
-    } else c->rescanned += again;
+    } else
+        c->rescanned += again;
     c->line = line + lines;
     fill_record(record, s, line_end, next, line);
     return CSV_RECORD;

@@ -13,8 +13,8 @@
 
 struct csv_dialect {
     char delimiter; /* any byte but CR, LF, NUL and the quote */
-    char quote;     /* 0: quotes are ordinary characters */
-    char escape;    /* the quote itself: doubled quotes only; another byte: that one too; 0: same as the quote */
+    char quote; /* 0: quotes are ordinary characters */
+    char escape; /* the quote itself: doubled quotes only; another byte: that one too; 0: same as the quote */
 };
 
 enum { CSV_QUOTED = 1, CSV_ESCAPED = 2 }; /* flags of a cell */
@@ -22,29 +22,29 @@ enum { CSV_QUOTED = 1, CSV_ESCAPED = 2 }; /* flags of a cell */
 struct csv_parser {
     struct csv_dialect dialect;
     size_t record_bytes_max;
-    size_t cells_max;      /* cells kept per record; more are counted only */
-    struct str *cells;     /* of the last record: views without the quotes, escapes still in them; see csv_text */
+    size_t cells_max; /* cells kept per record; more are counted only */
+    struct str *cells; /* of the last record: views without the quotes, escapes still in them; see csv_text */
     uint8_t *flags;
     size_t cells_cap;
-    uint64_t line;         /* where the next record starts, from 1 */
-    bool skipping;         /* behind a record over the limit: up to the next line end */
+    uint64_t line; /* where the next record starts, from 1 */
+    bool skipping; /* behind a record over the limit: up to the next line end */
     uint64_t consumed, rescanned; /* bytes; bound the work of resynchronising */
 };
 
 struct csv_record {
-    size_t cells_n;        /* may be over cells_max */
-    struct str raw;        /* without its line end */
-    size_t used;           /* bytes to go on behind */
+    size_t cells_n; /* may be over cells_max */
+    struct str raw; /* without its line end */
+    size_t used; /* bytes to go on behind */
     uint64_t line;
-    const char *problem;   /* NULL: sound. Static text, "%zu" stands for problem_limit */
+    const char *problem; /* NULL: sound. Static text, "%zu" stands for problem_limit */
     uint64_t problem_line; /* line and column (bytes, from 1) of what is wrong */
     size_t problem_column;
 };
 
 enum csv_step {
     CSV_RECORD, /* *record is filled */
-    CSV_MORE,   /* the record is not complete: give more bytes from the same start. Never when record_bytes_max + 2 are there, nor with `final` */
-    CSV_SKIP,   /* nothing but record->used bytes to go on behind (the rest of an overlong record) */
+    CSV_MORE, /* the record is not complete: give more bytes from the same start. Never when record_bytes_max + 2 are there, nor with `final` */
+    CSV_SKIP, /* nothing but record->used bytes to go on behind (the rest of an overlong record) */
 };
 
 void csv_begin(struct csv_parser *parser, struct csv_dialect dialect, size_t record_bytes_max, size_t cells_max);

@@ -4,7 +4,7 @@
 #include "base/mem.h"
 #include "connect/csv.h"
 
-#define RECORDS_MAX 1000    /* of the sample are looked at */
+#define RECORDS_MAX 1000 /* of the sample are looked at */
 #define CELLS_MAX 4096
 #define SAMPLE_RECORD_MAX (256u << 10)
 
@@ -13,8 +13,8 @@ static const char delimiters[] = {'\t', ';', '|', ','};
 
 struct score {
     size_t records, same, bad; /* same: as many cells as the first one */
-    size_t cells;              /* of the first record */
-    size_t escaped;            /* escape character before a quote, inside quotes */
+    size_t cells; /* of the first record */
+    size_t escaped; /* escape character before a quote, inside quotes */
 };
 
 static struct score try_dialect(const char *bytes, size_t n, bool whole, struct csv_dialect dialect) {
@@ -29,8 +29,10 @@ static struct score try_dialect(const char *bytes, size_t n, bool whole, struct 
         if (step == CSV_SKIP || (record.cells_n == 1 && record.raw.n == 0 && !record.problem)) continue;
         score.records++;
         if (score.records == 1) score.cells = record.cells_n;
-        if (record.problem) score.bad++;
-        else if (record.cells_n == score.cells) score.same++;
+        if (record.problem)
+            score.bad++;
+        else if (record.cells_n == score.cells)
+            score.same++;
     }
     csv_end(&parser);
     return score;
@@ -52,7 +54,8 @@ static char detect_escape(const char *bytes, size_t n, bool whole, struct csv_di
     struct csv_dialect other = dialect;
     other.escape = '\\';
     struct score doubled = try_dialect(bytes, n, whole, dialect), backslash = try_dialect(bytes, n, whole, other);
-    return backslash.bad < doubled.bad || (backslash.bad == doubled.bad && backslash.same * doubled.records > doubled.same * backslash.records) ? '\\' : dialect.quote;
+    return backslash.bad < doubled.bad || (backslash.bad == doubled.bad && backslash.same * doubled.records > doubled.same * backslash.records) ? '\\'
+                                                                                                                                                : dialect.quote;
 }
 
 struct csv_dialect csv_detect(struct str sample, bool whole, const struct csv_wishes *wishes) {
@@ -61,7 +64,8 @@ struct csv_dialect csv_detect(struct str sample, bool whole, const struct csv_wi
     memset(bytes + sample.n, 0, CSV_PADDING);
     struct csv_dialect best = {.delimiter = ',', .quote = wishes->quote >= 0 ? (char)wishes->quote : '"'};
     best.escape = wishes->escape >= 0 && wishes->escape != 0 ? (char)wishes->escape : best.quote;
-    if (wishes->delimiter >= 0) best.delimiter = (char)wishes->delimiter;
+    if (wishes->delimiter >= 0)
+        best.delimiter = (char)wishes->delimiter;
     else {
         struct score best_score = {0};
         struct csv_dialect candidate = best;

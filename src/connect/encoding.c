@@ -14,12 +14,28 @@
 static const struct alias {
     const char *alias, *name;
 } aliases[] = {
-    {"latin-1", "ISO-8859-1"}, {"latin1", "ISO-8859-1"}, {"iso-8859-1", "ISO-8859-1"}, {"iso8859-1", "ISO-8859-1"}, {"l1", "ISO-8859-1"},
-    {"latin-5", "ISO-8859-9"}, {"latin5", "ISO-8859-9"}, {"iso-8859-9", "ISO-8859-9"}, {"iso8859-9", "ISO-8859-9"},
-    {"latin-9", "ISO-8859-15"}, {"latin9", "ISO-8859-15"}, {"iso-8859-15", "ISO-8859-15"},
-    {"windows-1254", "windows-1254"}, {"cp1254", "windows-1254"}, {"turkish", "windows-1254"},
-    {"windows-1252", "windows-1252"}, {"cp1252", "windows-1252"}, {"ansi", "windows-1252"},
-    {"windows-1250", "windows-1250"}, {"cp1250", "windows-1250"}, {"windows-1251", "windows-1251"}, {"cp1251", "windows-1251"},
+    {"latin-1", "ISO-8859-1"},
+    {"latin1", "ISO-8859-1"},
+    {"iso-8859-1", "ISO-8859-1"},
+    {"iso8859-1", "ISO-8859-1"},
+    {"l1", "ISO-8859-1"},
+    {"latin-5", "ISO-8859-9"},
+    {"latin5", "ISO-8859-9"},
+    {"iso-8859-9", "ISO-8859-9"},
+    {"iso8859-9", "ISO-8859-9"},
+    {"latin-9", "ISO-8859-15"},
+    {"latin9", "ISO-8859-15"},
+    {"iso-8859-15", "ISO-8859-15"},
+    {"windows-1254", "windows-1254"},
+    {"cp1254", "windows-1254"},
+    {"turkish", "windows-1254"},
+    {"windows-1252", "windows-1252"},
+    {"cp1252", "windows-1252"},
+    {"ansi", "windows-1252"},
+    {"windows-1250", "windows-1250"},
+    {"cp1250", "windows-1250"},
+    {"windows-1251", "windows-1251"},
+    {"cp1251", "windows-1251"},
 };
 
 static void set(struct encoding *out, enum encoding_kind kind, struct str name) {
@@ -33,9 +49,12 @@ enum status encoding_parse(struct str name, struct encoding *out, struct err *er
     static const char possible[] = "possible are utf-8, utf-16, utf-16le, utf-16be and single-byte encodings that keep ASCII, such as "
                                    "windows-1254, windows-1252, iso-8859-1 (latin-1) and iso-8859-9";
     struct encoding made;
-    if (str_ieq(name, STR("utf-8")) || str_ieq(name, STR("utf8"))) set(&made, ENCODING_UTF8, STR("UTF-8"));
-    else if (str_ieq(name, STR("utf-16le")) || str_ieq(name, STR("utf-16")) || str_ieq(name, STR("utf16"))) set(&made, ENCODING_UTF16LE, STR("UTF-16LE"));
-    else if (str_ieq(name, STR("utf-16be"))) set(&made, ENCODING_UTF16BE, STR("UTF-16BE"));
+    if (str_ieq(name, STR("utf-8")) || str_ieq(name, STR("utf8")))
+        set(&made, ENCODING_UTF8, STR("UTF-8"));
+    else if (str_ieq(name, STR("utf-16le")) || str_ieq(name, STR("utf-16")) || str_ieq(name, STR("utf16")))
+        set(&made, ENCODING_UTF16LE, STR("UTF-16LE"));
+    else if (str_ieq(name, STR("utf-16be")))
+        set(&made, ENCODING_UTF16BE, STR("UTF-16BE"));
     else {
         struct str known = name;
         for (size_t i = 0; i < sizeof aliases / sizeof *aliases; i++)
@@ -85,14 +104,16 @@ enum status encoding_guess(struct str sample, struct encoding_guess *out, struct
     if (starts_with(sample, "\xFF\xFE\0\0", 4) || starts_with(sample, "\0\0\xFE\xFF", 4))
         return err_set(err, E_UNSUPPORTED, "the file is UTF-32, which is not supported");
     set(&guess.encoding, ENCODING_UTF8, STR("UTF-8"));
-    if (starts_with(sample, "\xEF\xBB\xBF", 3)) guess.bom_bytes = 3;
+    if (starts_with(sample, "\xEF\xBB\xBF", 3))
+        guess.bom_bytes = 3;
     else if (starts_with(sample, "\xFF\xFE", 2) || starts_with(sample, "\xFE\xFF", 2)) {
         bool big = (unsigned char)sample.p[0] == 0xFE;
         set(&guess.encoding, big ? ENCODING_UTF16BE : ENCODING_UTF16LE, big ? STR("UTF-16BE") : STR("UTF-16LE"));
         guess.bom_bytes = 2;
     } else if (zero_pattern(sample, &big_endian))
         set(&guess.encoding, big_endian ? ENCODING_UTF16BE : ENCODING_UTF16LE, big_endian ? STR("UTF-16BE") : STR("UTF-16LE"));
-    else guess.known = false;
+    else
+        guess.known = false;
     *out = guess;
     return OK;
 }
@@ -167,7 +188,8 @@ enum status encoding_table_make(const struct encoding *encoding, struct encoding
         size_t n = (size_t)(to - utf8);
         if (byte < 0x80 && (!fine || n != 1 || utf8[0] != in)) keeps_ascii = false;
         if (!fine || n == 0) continue;
-        if (n > sizeof table.to[byte].bytes) keeps_ascii = false;
+        if (n > sizeof table.to[byte].bytes)
+            keeps_ascii = false;
         else {
             memcpy(table.to[byte].bytes, utf8, n);
             table.to[byte].n = (uint8_t)n;
@@ -242,8 +264,10 @@ static size_t put_unit(struct utf16_decoder *d, uint16_t unit, char *out) {
     }
     if (d->high) n = put_code(out, d->high);
     d->high = 0;
-    if (unit >= HIGH_SURROGATE && unit < LOW_SURROGATE) d->high = unit;
-    else n += put_code(out + n, unit);
+    if (unit >= HIGH_SURROGATE && unit < LOW_SURROGATE)
+        d->high = unit;
+    else
+        n += put_code(out + n, unit);
     return n;
 }
 
@@ -259,8 +283,10 @@ size_t utf16_decode(struct utf16_decoder *d, const void *bytes, size_t n, char *
     size_t hi = d->big_endian ? 0 : 1;
     for (; at + 1 < n; at += 2) {
         uint16_t unit = (uint16_t)(p[at + hi] << 8 | p[at + (hi ^ 1)]);
-        if (unit < 0x80 && !d->high) out[made++] = (char)unit;
-        else made += put_unit(d, unit, out + made);
+        if (unit < 0x80 && !d->high)
+            out[made++] = (char)unit;
+        else
+            made += put_unit(d, unit, out + made);
     }
     if (at < n) d->odd = p[at];
     return made;
@@ -296,7 +322,8 @@ void utf16_restore(const struct utf16_decoder *d, struct str text, struct buf *o
         uint32_t code = n == 1 ? c : n == 2 ? c & 0x1F : n == 3 ? c & 0x0F : c & 0x07;
         for (size_t k = 1; k < n; k++) code = code << 6 | (p[i + k] & 0x3F);
         i += n;
-        if (code < 0x10000) restore_unit(d, code, out);
+        if (code < 0x10000)
+            restore_unit(d, code, out);
         else {
             restore_unit(d, HIGH_SURROGATE + ((code - 0x10000) >> 10), out);
             restore_unit(d, LOW_SURROGATE + ((code - 0x10000) & 0x3FF), out);

@@ -27,7 +27,7 @@ enum status encoding_parse(struct str name, struct encoding *out, struct err *er
 /* ---- detection from the first bytes ---- */
 
 struct encoding_guess {
-    bool known;               /* BOM or a clear pattern; else it must prove to be UTF-8 over the whole file */
+    bool known; /* BOM or a clear pattern; else it must prove to be UTF-8 over the whole file */
     struct encoding encoding; /* UTF-8 when not known */
     size_t bom_bytes;
 };
@@ -59,9 +59,9 @@ bool encoding_decode(const struct encoding_table *table, struct arena *arena, st
 
 struct utf16_decoder {
     bool big_endian;
-    uint16_t high;      /* high surrogate waiting for its low one; 0 none */
-    int odd;            /* byte waiting for its other half; -1 none */
-    int last_odd;       /* the byte behind 0xFF at the end; -1 none */
+    uint16_t high; /* high surrogate waiting for its low one; 0 none */
+    int odd; /* byte waiting for its other half; -1 none */
+    int last_odd; /* the byte behind 0xFF at the end; -1 none */
 };
 void utf16_begin(struct utf16_decoder *d, bool big_endian);
 /* Room needed in `out`: 3 bytes per 2 bytes of input and 8 more. Returns the bytes written. */

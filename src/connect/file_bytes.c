@@ -16,10 +16,10 @@ struct file_bytes {
     int file;
     enum compression compression;
     uint64_t bytes_max, given; /* after decompression */
-    uint64_t raw_offset;       /* of the next read from the file */
+    uint64_t raw_offset; /* of the next read from the file */
     bool raw_ended;
-    bool in_frame;             /* compressed data is open: an end of the file now is damage */
-    bool padding;              /* behind the last gzip member: only zeros may follow */
+    bool in_frame; /* compressed data is open: an end of the file now is damage */
+    bool padding; /* behind the last gzip member: only zeros may follow */
     void (*tap)(void *context, const void *bytes, size_t n);
     void *tap_context;
     z_stream gzip;
@@ -181,8 +181,7 @@ enum status file_bytes_read(struct file_bytes *f, void *bytes, size_t n, size_t 
             if (st != OK) return st;
         }
         f->given += now;
-        if (f->bytes_max && f->given > f->bytes_max)
-            return err_set(err, E_LIMIT, "more than %llu bytes after decompression", (unsigned long long)f->bytes_max);
+        if (f->bytes_max && f->given > f->bytes_max) return err_set(err, E_LIMIT, "more than %llu bytes after decompression", (unsigned long long)f->bytes_max);
         if (now == 0 && no_more_input && f->in_frame && f->compression != COMPRESSION_NONE)
             return err_set(err, E_CORRUPT, "the file ends at byte %llu in the middle of its %s data", raw_position(f), compression_name(f->compression));
         if (now || no_more_input) {

@@ -19,8 +19,8 @@ struct scan {
     struct file_scan result;
     struct arena *arena;
     size_t sample_max, carried;
-    uint64_t lines;           /* line ends so far */
-    uint64_t line_start;      /* decompressed position behind the last one */
+    uint64_t lines; /* line ends so far */
+    uint64_t line_start; /* decompressed position behind the last one */
     bool last_was_cr;
     char *sample;
 };
@@ -93,7 +93,8 @@ static void check_utf8(struct scan *s, char *piece, size_t n, uint64_t piece_sta
     size_t total = n + s->carried, valid = utf8_valid_prefix(from, total), rest = total - valid;
     if (rest && (end || !utf8_may_continue(from + valid, rest))) {
         /* In carried bytes the place is just before this piece; those are no line ends, so the line is right. */
-        if (valid >= s->carried) note_bad_byte(s, piece, n, valid - s->carried, piece_start);
+        if (valid >= s->carried)
+            note_bad_byte(s, piece, n, valid - s->carried, piece_start);
         else {
             s->result.utf8 = false;
             s->result.bad_byte = (unsigned char)from[valid];
@@ -145,7 +146,8 @@ static enum status scan_pieces(struct scan *s, struct file_bytes *file, struct e
     return OK;
 }
 
-enum status file_scan(const struct host *host, struct arena *arena, const char *path, size_t sample_bytes, uint64_t bytes_max, struct file_scan *out, struct err *err) {
+enum status file_scan(
+    const struct host *host, struct arena *arena, const char *path, size_t sample_bytes, uint64_t bytes_max, struct file_scan *out, struct err *err) {
     must(sample_bytes > 0);
     struct scan s = {.arena = arena, .sample_max = sample_bytes, .result = {.utf8 = true}};
     s.digest = EVP_MD_CTX_new();

@@ -105,7 +105,8 @@ static bool read_string(struct reader *r, struct str *out) {
         if (*r->p == '\\') {
             r->p++;
             if (!unescape(r, text, &n)) return false;
-        } else text[n++] = *r->p++;
+        } else
+            text[n++] = *r->p++;
     }
     if (r->p == r->end) return fault(r, "a string is not closed");
     r->p++;
@@ -126,7 +127,8 @@ static bool read_number(struct reader *r) {
     take(r, '-');
     if (take(r, '0')) {
         if (r->p < r->end && is_digit(*r->p)) return fault(r, "a number begins with 0");
-    } else if (!digits(r)) return false;
+    } else if (!digits(r))
+        return false;
     if (take(r, '.') && !digits(r)) return false;
     if (take(r, 'e') || take(r, 'E')) {
         if (!take(r, '+')) take(r, '-');
@@ -167,7 +169,8 @@ static bool read_nested(struct reader *r) {
             opened = r->p == r->end || *r->p != (object[depth - 1] ? '}' : ']');
         } else if (take(r, '"')) {
             if (!read_string(r, NULL)) return false;
-        } else if (!read_bare(r)) return false;
+        } else if (!read_bare(r))
+            return false;
         while (!opened) { /* behind a value: close what ends here, or go on behind a comma */
             skip_blanks(r);
             if (take(r, object[depth - 1] ? '}' : ']')) {
@@ -241,8 +244,10 @@ bool json_find_end(struct json_end *e, struct str text, size_t *length) {
     for (; e->at < text.n; e->at++) {
         char c = text.p[e->at];
         if (e->in_string) {
-            if (e->escaped) e->escaped = false;
-            else if (c == '\\') e->escaped = true;
+            if (e->escaped)
+                e->escaped = false;
+            else if (c == '\\')
+                e->escaped = true;
             else if (c == '"') {
                 e->in_string = false;
                 if (e->depth == 0) return *length = ++e->at, true;
@@ -252,8 +257,10 @@ bool json_find_end(struct json_end *e, struct str text, size_t *length) {
         bool ends_bare = is_blank(c) || c == ',' || c == ']' || c == '}' || c == '{' || c == '[' || c == '"';
         if (e->begun && e->depth == 0 && ends_bare) return *length = e->at, true; /* a bare scalar ended before c */
         e->begun = true;
-        if (c == '"') e->in_string = true;
-        else if (c == '{' || c == '[') e->depth++;
+        if (c == '"')
+            e->in_string = true;
+        else if (c == '{' || c == '[')
+            e->depth++;
         else if (c == '}' || c == ']') {
             if (e->depth) e->depth--;
             if (e->depth == 0) return *length = ++e->at, true;

@@ -12,7 +12,7 @@
 
 struct json_fault {
     const char *what; /* static text */
-    size_t at;        /* byte position from 0 */
+    size_t at; /* byte position from 0 */
 };
 
 /* Called once per member in order. value.p NULL: null. Unescaped text is in the arena, everything else a view. false stops (json_flat then gives false
@@ -24,7 +24,7 @@ bool json_flat(struct arena *arena, struct str text, json_member member, void *c
 
 /* Where a top-level value ends, by structure only (strings, escapes, nesting): state carries over from piece to piece. */
 struct json_end {
-    size_t at;     /* bytes looked at so far */
+    size_t at; /* bytes looked at so far */
     unsigned depth;
     bool in_string, escaped, begun;
 };

@@ -8,18 +8,28 @@
 #include "base/mem.h"
 #include "connect/landing_priv.h"
 
-static struct metric files_total = {.name = "cupel_landing_files_total", .kind = METRIC_COUNTER, .labels = "source,outcome",
+static struct metric files_total = {.name = "cupel_landing_files_total",
+    .kind = METRIC_COUNTER,
+    .labels = "source,outcome",
     .help = "Landing files that came to an end: landed, rejected, or already taken before."};
-static struct metric rows_total = {.name = "cupel_landing_rows_total", .kind = METRIC_COUNTER, .labels = "source,outcome",
+static struct metric rows_total = {.name = "cupel_landing_rows_total",
+    .kind = METRIC_COUNTER,
+    .labels = "source,outcome",
     .help = "Rows of landing files: landed in the table or stream, or quarantined."};
-static struct metric bytes_total = {.name = "cupel_landing_bytes_total", .kind = METRIC_COUNTER, .labels = "source", .help = "Bytes of landed files, after decompression."};
-static struct metric file_seconds = {.name = "cupel_landing_file_seconds", .kind = METRIC_HISTOGRAM, .labels = "source",
+static struct metric bytes_total = {
+    .name = "cupel_landing_bytes_total", .kind = METRIC_COUNTER, .labels = "source", .help = "Bytes of landed files, after decompression."};
+static struct metric file_seconds = {.name = "cupel_landing_file_seconds",
+    .kind = METRIC_HISTOGRAM,
+    .labels = "source",
     .help = "Time from taking a file to its place in done/ or rejected/; files of one commit share theirs equally."};
-static struct metric waiting_files = {.name = "cupel_landing_waiting_files", .kind = METRIC_GAUGE, .labels = "source", .help = "Files in the folder that were not taken yet."};
-static struct metric oldest_seconds = {.name = "cupel_landing_oldest_waiting_seconds", .kind = METRIC_GAUGE, .labels = "source",
+static struct metric waiting_files = {
+    .name = "cupel_landing_waiting_files", .kind = METRIC_GAUGE, .labels = "source", .help = "Files in the folder that were not taken yet."};
+static struct metric oldest_seconds = {.name = "cupel_landing_oldest_waiting_seconds",
+    .kind = METRIC_GAUGE,
+    .labels = "source",
     .help = "How long the file that waits longest has been in the folder, as far as this process knows."};
-static struct metric failures_total = {.name = "cupel_landing_failures_total", .kind = METRIC_COUNTER, .labels = "source",
-    .help = "Passes over a landing folder that failed and are repeated."};
+static struct metric failures_total = {
+    .name = "cupel_landing_failures_total", .kind = METRIC_COUNTER, .labels = "source", .help = "Passes over a landing folder that failed and are repeated."};
 
 /* ---- making ---- */
 
@@ -62,7 +72,8 @@ enum status landing_open(const struct landing_options *options, struct landing *
 }
 
 bool landing_stopping(struct landing *landing) {
-    WITH_LOCK(&landing->lock);
+    WITH_LOCK (&landing->lock)
+        ;
     return landing->stopping;
 }
 
@@ -73,7 +84,8 @@ static void failed(struct source_state *s, const struct err *err) {
     if (s->backoff_ms > LANDING_BACKOFF_MS_MAX) s->backoff_ms = LANDING_BACKOFF_MS_MAX;
     s->retry_at_ms = host_monotonic_ms(s->landing->options.host) + s->backoff_ms;
     series_add(s->failures, 1);
-    log_warn("connect", "landing pass failed, it is repeated", LOG_STR("source", s->config->name), LOG_STR("error", err->text), LOG_INT("retry_ms", s->backoff_ms), NULL);
+    log_warn("connect", "landing pass failed, it is repeated", LOG_STR("source", s->config->name), LOG_STR("error", err->text),
+        LOG_INT("retry_ms", s->backoff_ms), NULL);
 }
 
 /* Under s->busy. */
@@ -84,7 +96,8 @@ static enum status pass(struct source_state *s, struct landing_outcome *outcome,
 }
 
 static void poll_source(struct source_state *s) {
-    WITH_LOCK(&s->busy);
+    WITH_LOCK (&s->busy)
+        ;
     if (host_monotonic_ms(s->landing->options.host) < s->retry_at_ms) return;
     struct landing_outcome outcome = {0};
     struct err err = {0};
@@ -97,7 +110,8 @@ static void *run(void *argument) {
     int64_t poll_ms = landing->options.poll_ms ? landing->options.poll_ms : LANDING_POLL_MS;
     while (!landing_stopping(landing)) {
         for (size_t i = 0; i < landing->options.sources_n && !landing_stopping(landing); i++) poll_source(&landing->sources[i]);
-        WITH_LOCK(&landing->lock);
+        WITH_LOCK (&landing->lock)
+            ;
         if (!landing->stopping) condition_wait_ms(&landing->wake, &landing->lock, poll_ms);
     }
     return NULL;

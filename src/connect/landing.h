@@ -20,14 +20,14 @@
 /* Row sources for engine_main. */
 extern const struct row_source_kind landing_row_source, landing_bad_row_source;
 
-struct landing_source {             /* not copied: lives until landing_stop */
+struct landing_source { /* not copied: lives until landing_stop */
     const char *name;
     const char *folder;
-    const char *table;              /* "bronze.pos"; or NULL and */
-    const char *stream;             /* "orders" */
+    const char *table; /* "bronze.pos"; or NULL and */
+    const char *stream; /* "orders" */
     struct landing_reading reading;
-    bool ready_when_renamed;        /* `ready: rename`: every visible file is complete; else unchanged for quiet_ms, or renamed in from an ignored name */
-    int64_t quiet_ms;               /* 0: 2 s */
+    bool ready_when_renamed; /* `ready: rename`: every visible file is complete; else unchanged for quiet_ms, or renamed in from an ignored name */
+    int64_t quiet_ms; /* 0: 2 s */
 };
 
 /* Appends payloads of one file to a stream as one request: all or nothing, durable when OK, and once only per idempotency key. The way of events from HTTP
@@ -44,10 +44,10 @@ struct landing_options {
     struct ledger *ledger;
     struct engine *engine;
     struct lake *lake;
-    const char *tmp_dir;            /* on the lake's disk; for what the lake gives no temporary path for. NULL: beside the lake's */
+    const char *tmp_dir; /* on the lake's disk; for what the lake gives no temporary path for. NULL: beside the lake's */
     const struct landing_source *sources;
     size_t sources_n;
-    int64_t poll_ms;                /* 0: 1 s */
+    int64_t poll_ms; /* 0: 1 s */
     /* For sources with `stream`. *accepted: those that were new. E_BUSY, E_NO_SPACE, E_UNAVAILABLE are tried again; E_INVALID names the payload from 0 on by
      * *bad (then nothing was appended). number: the stream's. */
     enum status (*append)(void *context, const struct landing_append *append, uint32_t *accepted, size_t *bad, struct err *err);
@@ -72,8 +72,8 @@ enum status landing_run_once(struct landing *landing, const char *source, struct
 /* [{"name","folder","target","waiting","oldest_waiting_s","files":{…},"last":[…]}…]: for `source list` and /v1/sources. */
 enum status landing_list_json(struct landing *landing, struct buf *out, struct err *err);
 
-/* `cupel source test NAME`: how the first waiting file (or `path` below the folder, when not NULL; E_DENIED elsewhere) would be read. Changes nothing. JSON object: what was detected, the first rows, how
- * many rows are good and bad, the first bad ones with their reasons, or the reason of a rejection. */
+/* `cupel source test NAME`: how the first waiting file (or `path` below the folder, when not NULL; E_DENIED elsewhere) would be read. Changes nothing.
+ * JSON object: what was detected, the first rows, how many rows are good and bad, the first bad ones with their reasons, or the reason of a rejection. */
 enum status landing_test(struct landing *landing, const char *source, const char *path, struct buf *out, struct err *err);
 
 #endif

@@ -43,7 +43,8 @@ static void look_now(struct landing *landing, struct source_state *s) {
     struct ready_file *files;
     size_t n, waiting;
     if (landing->thread.started) return;
-    WITH_LOCK(&s->busy);
+    WITH_LOCK (&s->busy)
+        ;
     (void)landing_scan(s, arena, &files, &n, &waiting, NULL);
 }
 
@@ -161,8 +162,8 @@ static enum status write_parquet(struct source_state *s, struct arena *arena, st
     for (size_t i = 0; i < file->plan.columns_n; i++) json_text(w, file->plan.columns[i].name);
     json_end_array(w);
     BUF_SCOPE(rows);
-    const char *sql = arena_printf(arena, "SELECT * EXCLUDE (file_row_number) FROM %s LIMIT %d", sql_parquet(arena, file->unpacked ? file->unpacked : file->plan.path),
-        TEST_ROWS);
+    const char *sql = arena_printf(
+        arena, "SELECT * EXCLUDE (file_row_number) FROM %s LIMIT %d", sql_parquet(arena, file->unpacked ? file->unpacked : file->plan.path), TEST_ROWS);
     st = engine_rows(s->landing->options.engine, NULL, sql, &rows, err);
     if (st != OK) return st;
     json_name(w, "first_rows");

@@ -13,10 +13,28 @@
 static const struct {
     const char *from, *to;
 } kept[] = {
-    {"BOOLEAN", "BOOLEAN"}, {"TINYINT", "INTEGER"}, {"SMALLINT", "INTEGER"}, {"INTEGER", "INTEGER"}, {"UTINYINT", "INTEGER"}, {"USMALLINT", "INTEGER"},
-    {"UINTEGER", "BIGINT"}, {"BIGINT", "BIGINT"}, {"UBIGINT", "DECIMAL(20,0)"}, {"HUGEINT", "DECIMAL(38,0)"}, {"FLOAT", "FLOAT"}, {"DOUBLE", "DOUBLE"},
-    {"DATE", "DATE"}, {"TIME", "TIME"}, {"TIMESTAMP", "TIMESTAMP"}, {"TIMESTAMP_S", "TIMESTAMP"}, {"TIMESTAMP_MS", "TIMESTAMP"}, {"TIMESTAMP_NS", "TIMESTAMP"},
-    {"TIMESTAMP WITH TIME ZONE", "TIMESTAMP WITH TIME ZONE"}, {"VARCHAR", "VARCHAR"}, {"BLOB", "BLOB"}, {"UUID", "UUID"},
+    {"BOOLEAN", "BOOLEAN"},
+    {"TINYINT", "INTEGER"},
+    {"SMALLINT", "INTEGER"},
+    {"INTEGER", "INTEGER"},
+    {"UTINYINT", "INTEGER"},
+    {"USMALLINT", "INTEGER"},
+    {"UINTEGER", "BIGINT"},
+    {"BIGINT", "BIGINT"},
+    {"UBIGINT", "DECIMAL(20,0)"},
+    {"HUGEINT", "DECIMAL(38,0)"},
+    {"FLOAT", "FLOAT"},
+    {"DOUBLE", "DOUBLE"},
+    {"DATE", "DATE"},
+    {"TIME", "TIME"},
+    {"TIMESTAMP", "TIMESTAMP"},
+    {"TIMESTAMP_S", "TIMESTAMP"},
+    {"TIMESTAMP_MS", "TIMESTAMP"},
+    {"TIMESTAMP_NS", "TIMESTAMP"},
+    {"TIMESTAMP WITH TIME ZONE", "TIMESTAMP WITH TIME ZONE"},
+    {"VARCHAR", "VARCHAR"},
+    {"BLOB", "BLOB"},
+    {"UUID", "UUID"},
 };
 
 static void type_of(struct arena *arena, const char *type, const char *name, const char **to, const char **sql) {
@@ -45,7 +63,8 @@ static enum status rows_of(struct source_state *s, const char *sql, json_t **out
 
 static enum status read_schema(struct source_state *s, struct arena *arena, struct work_file *file, struct err *err) {
     json_t *rows = NULL;
-    const char *sql = arena_printf(arena, "SELECT column_name, column_type FROM (DESCRIBE SELECT * EXCLUDE (file_row_number) FROM %s)", sql_parquet(arena, file->unpacked ? file->unpacked : file->plan.path));
+    const char *sql = arena_printf(arena, "SELECT column_name, column_type FROM (DESCRIBE SELECT * EXCLUDE (file_row_number) FROM %s)",
+        sql_parquet(arena, file->unpacked ? file->unpacked : file->plan.path));
     enum status st = rows_of(s, sql, &rows, err);
     if (st != OK) return st;
     size_t n = json_array_size(rows);
@@ -55,7 +74,8 @@ static enum status read_schema(struct source_state *s, struct arena *arena, stru
     for (size_t i = 0; i < n; i++) {
         json_t *row = json_array_get(rows, i);
         const char *name = json_string_value(json_object_get(row, "column_name")), *type = json_string_value(json_object_get(row, "column_type"));
-        if (!name || !type) st = err_set(err, E_INTERNAL, "the engine's answer about a Parquet file cannot be read");
+        if (!name || !type)
+            st = err_set(err, E_INTERNAL, "the engine's answer about a Parquet file cannot be read");
         else {
             keys[i] = str_of(arena_strdup(arena, name));
             file->types[i].name = keys[i].p;
@@ -76,9 +96,12 @@ static enum status read_count(struct source_state *s, struct arena *arena, struc
     enum status st = rows_of(s, sql, &rows, err);
     if (st != OK) return st;
     json_t *n = json_object_get(json_array_get(rows, 0), "n");
-    if (json_is_integer(n)) file->plan.rows_max = (uint64_t)json_integer_value(n);
-    else if (json_is_string(n)) file->plan.rows_max = strtoull(json_string_value(n), NULL, 10);
-    else st = err_set(err, E_INTERNAL, "the engine's answer about a Parquet file cannot be read");
+    if (json_is_integer(n))
+        file->plan.rows_max = (uint64_t)json_integer_value(n);
+    else if (json_is_string(n))
+        file->plan.rows_max = strtoull(json_string_value(n), NULL, 10);
+    else
+        st = err_set(err, E_INTERNAL, "the engine's answer about a Parquet file cannot be read");
     json_decref(rows);
     return st;
 }
@@ -117,7 +140,8 @@ enum status landing_probe_parquet(struct source_state *s, struct arena *arena, s
     if (st == OK) st = read_schema(s, arena, file, &problem);
     if (st == OK) st = read_count(s, arena, file, &problem);
     if (st == OK) return OK;
-    if (st == E_UNAVAILABLE || st == E_BUSY || st == E_TIMEOUT || st == E_NO_SPACE || st == E_CANCELLED || st == E_NOT_FOUND) return err_set(err, st, "%s", problem.text);
+    if (st == E_UNAVAILABLE || st == E_BUSY || st == E_TIMEOUT || st == E_NO_SPACE || st == E_CANCELLED || st == E_NOT_FOUND)
+        return err_set(err, st, "%s", problem.text);
     file->plan.rejection = arena_printf(arena, "not a sound Parquet file: %s", problem.text);
     return OK;
 }

@@ -11,7 +11,7 @@ struct pass {
     struct landing_outcome *outcome;
     struct work_file *files;
     size_t n;
-    size_t skipped;      /* files to be looked at again */
+    size_t skipped; /* files to be looked at again */
 };
 
 /* ---- plans ---- */
@@ -51,7 +51,8 @@ static void plan_batch(struct pass *p, const struct ready_file *ready, size_t n,
         p->skipped++;
         if (st != E_NOT_FOUND && st != E_BUSY) {
             series_add(p->s->failures, 1);
-            log_warn("connect", "a landing file cannot be read now", LOG_STR("source", p->s->config->name), LOG_STR("file", f->path), LOG_STR("error", err.text), NULL);
+            log_warn("connect", "a landing file cannot be read now", LOG_STR("source", p->s->config->name), LOG_STR("file", f->path),
+                LOG_STR("error", err.text), NULL);
         }
     }
 }
@@ -66,7 +67,11 @@ static bool in_batch_already(const struct pass *p, size_t i) {
 
 static enum status take_file(struct pass *p, struct ledger *ledger, size_t i, int64_t now_ms, struct err *err) {
     struct work_file *f = &p->files[i];
-    struct landing_file wanted = {.source = p->s->config->name, .path = f->plan.path, .hash = f->plan.hash, .size_bytes = f->plan.size_bytes, .stream = p->s->number,
+    struct landing_file wanted = {.source = p->s->config->name,
+        .path = f->plan.path,
+        .hash = f->plan.hash,
+        .size_bytes = f->plan.size_bytes,
+        .stream = p->s->number,
         .received_ms = now_ms};
     uint64_t reserve = f->plan.rejection || p->s->config->stream ? 0 : f->plan.rows_max;
     bool already;
@@ -77,14 +82,18 @@ static enum status take_file(struct pass *p, struct ledger *ledger, size_t i, in
         if (st == OK) st = ledger_landing_take(ledger, p->arena, &wanted, reserve, &already, &f->row, err);
         if (st != OK) return st;
     }
-    if (already && in_batch_already(p, i)) f->kind = WORK_LATER;
-    else if (f->row.state == LANDING_MOVED) f->kind = WORK_ALREADY;
+    if (already && in_batch_already(p, i))
+        f->kind = WORK_LATER;
+    else if (f->row.state == LANDING_MOVED)
+        f->kind = WORK_ALREADY;
     else if (f->row.state == LANDING_LANDED) {
         f->kind = WORK_LANDED;
         f->good = f->row.rows_landed;
         f->bad = f->row.rows_quarantined;
-    } else if (f->row.state == LANDING_REJECTED) f->kind = WORK_REJECTED;
-    else f->kind = WORK_LAND;
+    } else if (f->row.state == LANDING_REJECTED)
+        f->kind = WORK_REJECTED;
+    else
+        f->kind = WORK_LAND;
     if (f->row.state == LANDING_REJECTED) f->reason = f->row.reason;
     if (f->kind != WORK_LAND || !f->plan.rejection) return OK;
     f->kind = WORK_REJECTED;
@@ -133,14 +142,17 @@ static enum status land_batch(struct pass *p, struct err *err) {
     for (size_t i = 0; i < p->n; i++) {
         struct work_file *f = &p->files[i];
         if (f->kind != WORK_LAND) continue;
-        if (n && f->row.received_ms / HOUR_MS != work[0]->row.received_ms / HOUR_MS) p->skipped++;
-        else work[n++] = f;
+        if (n && f->row.received_ms / HOUR_MS != work[0]->row.received_ms / HOUR_MS)
+            p->skipped++;
+        else
+            work[n++] = f;
     }
     if (n == 0) return OK;
     enum status st = OK;
     if (s->config->stream)
         for (size_t i = 0; i < n && st == OK; i++) st = landing_to_stream(s, p->arena, work[i], err);
-    else st = landing_to_table(s, p->arena, work, n, err);
+    else
+        st = landing_to_table(s, p->arena, work, n, err);
     if (st == OK) {
         s->one_by_one = false;
         return OK;
@@ -153,7 +165,8 @@ static enum status land_batch(struct pass *p, struct err *err) {
     bool changed = landing_plan_unchanged(s->landing->options.host, &work[0]->plan, NULL) != OK;
     if (changed) return refuse(p, work[0], "the file changed while its rows were read", err);
     if (about_content(st)) return refuse(p, work[0], arena_strdup(p->arena, reason.text), err);
-    if (st == E_UNAVAILABLE && !s->config->stream && is_poison(s, work[0])) return refuse(p, work[0], arena_printf(p->arena, "%s, %u times", reason.text, s->deaths), err);
+    if (st == E_UNAVAILABLE && !s->config->stream && is_poison(s, work[0]))
+        return refuse(p, work[0], arena_printf(p->arena, "%s, %u times", reason.text, s->deaths), err);
     return st;
 }
 
@@ -171,8 +184,8 @@ static void count(struct pass *p, const struct work_file *f) {
         series_add(s->rows_landed, (int64_t)f->good);
         series_add(s->rows_quarantined, (int64_t)f->bad);
         series_add(s->bytes, (int64_t)f->plan.text_bytes);
-        log_info("connect", "file landed", LOG_STR("source", s->config->name), LOG_STR("file", f->plan.name), LOG_INT("rows", f->good), LOG_INT("quarantined", f->bad),
-            LOG_INT("size_bytes", f->plan.size_bytes), NULL);
+        log_info("connect", "file landed", LOG_STR("source", s->config->name), LOG_STR("file", f->plan.name), LOG_INT("rows", f->good),
+            LOG_INT("quarantined", f->bad), LOG_INT("size_bytes", f->plan.size_bytes), NULL);
     } else if (f->kind == WORK_REJECTED) {
         o->rejected++;
         series_add(s->files_rejected, 1);
@@ -180,7 +193,8 @@ static void count(struct pass *p, const struct work_file *f) {
     } else {
         o->already++;
         series_add(s->files_already, 1);
-        log_info("connect", "file already taken, nothing changes", LOG_STR("source", s->config->name), LOG_STR("file", f->plan.name), LOG_STR("first", f->row.path), NULL);
+        log_info("connect", "file already taken, nothing changes", LOG_STR("source", s->config->name), LOG_STR("file", f->plan.name),
+            LOG_STR("first", f->row.path), NULL);
     }
 }
 

@@ -31,9 +31,11 @@ enum status landing_reading_check(const struct landing_reading *r, struct err *e
     if (r->escape && r->escape[0] && !one_byte(r->escape)) return err_set(err, E_CONFIG, "escape: one ASCII character is expected, not \"%s\"", r->escape);
     char quote = r->quote ? r->quote[0] : '"';
     if (r->delimiter && quote && r->delimiter[0] == quote) return err_set(err, E_CONFIG, "delimiter and quote are the same character");
-    if (r->delimiter && r->escape && r->escape[0] && r->delimiter[0] == r->escape[0]) return err_set(err, E_CONFIG, "delimiter and escape are the same character");
+    if (r->delimiter && r->escape && r->escape[0] && r->delimiter[0] == r->escape[0])
+        return err_set(err, E_CONFIG, "delimiter and escape are the same character");
     if (r->encoding && encoding_parse(str_of(r->encoding), &encoding, err) != OK) return err ? (err->status = E_CONFIG) : E_CONFIG;
-    if (r->record_bytes_max > LANDING_RECORD_BYTES_MAX) return err_set(err, E_CONFIG, "record_bytes_max: %zu is over %u", r->record_bytes_max, LANDING_RECORD_BYTES_MAX);
+    if (r->record_bytes_max > LANDING_RECORD_BYTES_MAX)
+        return err_set(err, E_CONFIG, "record_bytes_max: %zu is over %u", r->record_bytes_max, LANDING_RECORD_BYTES_MAX);
     if (r->columns_max > LANDING_COLUMNS_MAX) return err_set(err, E_CONFIG, "columns_max: %zu is over %d", r->columns_max, LANDING_COLUMNS_MAX);
     return OK;
 }
@@ -45,8 +47,8 @@ struct making {
     struct arena *arena, *tmp; /* of the plan; of its making */
     const struct landing_reading *reading;
     struct file_scan scan;
-    struct str text;  /* the sample without BOM; UTF-16 decoded */
-    bool whole;       /* the sample is all of it */
+    struct str text; /* the sample without BOM; UTF-16 decoded */
+    bool whole; /* the sample is all of it */
     struct landing_plan plan;
 };
 
@@ -75,8 +77,9 @@ static void choose_encoding(struct making *m) {
     }
     m->plan.encoding = guess.encoding;
     if (!guess.known && !m->scan.utf8)
-        reject(m, arena_printf(m->arena, "line %llu, column %llu: byte 0x%02X is not UTF-8; %s", (unsigned long long)m->scan.bad_line,
-            (unsigned long long)m->scan.bad_column, m->scan.bad_byte, not_told_apart));
+        reject(m,
+            arena_printf(m->arena, "line %llu, column %llu: byte 0x%02X is not UTF-8; %s", (unsigned long long)m->scan.bad_line,
+                (unsigned long long)m->scan.bad_column, m->scan.bad_byte, not_told_apart));
 }
 
 static void decode_sample(struct making *m) {
@@ -133,13 +136,20 @@ static bool has_parquet_magic(struct str sample) { return sample.n >= 4 && memcm
 static void choose_format(struct making *m) {
     enum landing_format format = m->reading->format;
     struct str name = extension(m->tmp, m->plan.name), text = str_trim(m->text);
-    if (format == LANDING_JSON || (format == LANDING_AUTO && str_is(name, "json"))) format = json_kind(m);
-    else if (format == LANDING_AUTO && (str_is(name, "ndjson") || str_is(name, "jsonl"))) format = LANDING_NDJSON;
-    else if (format == LANDING_AUTO && (str_is(name, "csv"))) format = LANDING_CSV;
-    else if (format == LANDING_AUTO && (str_is(name, "tsv") || str_is(name, "tab"))) format = LANDING_TSV;
-    else if (format == LANDING_AUTO && str_is(name, "log")) format = LANDING_LINES;
-    else if (format == LANDING_AUTO && text.n && (text.p[0] == '{' || text.p[0] == '[')) format = json_kind(m);
-    else if (format == LANDING_AUTO) format = LANDING_CSV;
+    if (format == LANDING_JSON || (format == LANDING_AUTO && str_is(name, "json")))
+        format = json_kind(m);
+    else if (format == LANDING_AUTO && (str_is(name, "ndjson") || str_is(name, "jsonl")))
+        format = LANDING_NDJSON;
+    else if (format == LANDING_AUTO && (str_is(name, "csv")))
+        format = LANDING_CSV;
+    else if (format == LANDING_AUTO && (str_is(name, "tsv") || str_is(name, "tab")))
+        format = LANDING_TSV;
+    else if (format == LANDING_AUTO && str_is(name, "log"))
+        format = LANDING_LINES;
+    else if (format == LANDING_AUTO && text.n && (text.p[0] == '{' || text.p[0] == '['))
+        format = json_kind(m);
+    else if (format == LANDING_AUTO)
+        format = LANDING_CSV;
     m->plan.format = format;
     m->plan.ends = line_ends_detect(m->text);
 }
@@ -148,8 +158,12 @@ static void choose_format(struct making *m) {
 
 static void csv_dialect_of(struct making *m) {
     const struct landing_reading *r = m->reading;
-    struct csv_wishes wishes = {.delimiter = r->delimiter ? r->delimiter[0] : m->plan.format == LANDING_TSV ? '\t' : -1, .quote = r->quote ? r->quote[0] : -1,
-        .escape = r->escape ? r->escape[0] : -1, .header = m->plan.header};
+    struct csv_wishes wishes = {.delimiter = r->delimiter ? r->delimiter[0]
+            : m->plan.format == LANDING_TSV               ? '\t'
+                                                          : -1,
+        .quote = r->quote ? r->quote[0] : -1,
+        .escape = r->escape ? r->escape[0] : -1,
+        .header = m->plan.header};
     m->plan.format = LANDING_CSV;
     m->plan.dialect = csv_detect(m->text, m->whole, &wishes);
 }
@@ -158,7 +172,8 @@ static void csv_dialect_of(struct making *m) {
 static void name_csv_columns(struct making *m, const struct csv_parser *parser, const struct csv_record *record) {
     struct landing_plan *plan = &m->plan;
     if (record->cells_n > plan->columns_max)
-        return reject(m, arena_printf(m->arena, "line %llu: %zu columns are over columns_max %zu", (unsigned long long)record->line, record->cells_n, plan->columns_max));
+        return reject(
+            m, arena_printf(m->arena, "line %llu: %zu columns are over columns_max %zu", (unsigned long long)record->line, record->cells_n, plan->columns_max));
     struct str *keys = arena_new_array(m->tmp, struct str, record->cells_n);
     struct encoding_table table;
     if (plan->encoding.kind == ENCODING_SINGLE && encoding_table_make(&plan->encoding, &table, NULL) != OK) must_not();
@@ -168,8 +183,9 @@ static void name_csv_columns(struct making *m, const struct csv_parser *parser, 
         bool fine = plan->encoding.kind == ENCODING_SINGLE ? encoding_decode(&table, m->tmp, text, &text, &bad_at) : bad_at == text.n;
         if (fine && memchr(text.p, 0, text.n)) return reject(m, arena_printf(m->arena, "header: a NUL byte stands in the name of column %zu", i + 1));
         if (!fine)
-            return reject(m, arena_printf(m->arena, "header: byte 0x%02X in the name of column %zu means nothing in %s", (unsigned char)text.p[bad_at], i + 1,
-                plan->encoding.name));
+            return reject(m,
+                arena_printf(
+                    m->arena, "header: byte 0x%02X in the name of column %zu means nothing in %s", (unsigned char)text.p[bad_at], i + 1, plan->encoding.name));
         keys[i] = text;
     }
     plan->columns = landing_columns_name(m->arena, keys, record->cells_n);
@@ -190,11 +206,16 @@ static void csv_columns(struct making *m) {
         if (step != CSV_MORE) at += record.used;
         if (step == CSV_RECORD && csv_is_blank(&parser, &record)) step = CSV_SKIP; /* blank lines before the header */
     }
-    if (step == CSV_SKIP) reject(m, "no columns: the file is empty");
-    else if (step == CSV_MORE) reject(m, arena_printf(m->arena, "the first record does not end within %u bytes", LANDING_SAMPLE_BYTES));
+    if (step == CSV_SKIP)
+        reject(m, "no columns: the file is empty");
+    else if (step == CSV_MORE)
+        reject(m, arena_printf(m->arena, "the first record does not end within %u bytes", LANDING_SAMPLE_BYTES));
     else if (record.problem)
-        reject(m, arena_printf(m->arena, "line %llu, column %zu: %s, in the first record", (unsigned long long)record.problem_line, record.problem_column, record.problem));
-    else name_csv_columns(m, &parser, &record);
+        reject(m,
+            arena_printf(
+                m->arena, "line %llu, column %zu: %s, in the first record", (unsigned long long)record.problem_line, record.problem_column, record.problem));
+    else
+        name_csv_columns(m, &parser, &record);
     csv_end(&parser);
 }
 
@@ -206,7 +227,8 @@ static enum status json_columns(struct making *m, struct err *err) {
     size_t n = 1;
     enum status st = landing_rows_open(&options, &rows, &problem);
     while (st == OK && n) st = landing_rows_next(rows, NULL, 0, &n, &problem);
-    if (st == E_INVALID || st == E_LIMIT || st == E_CORRUPT) reject(m, arena_strdup(m->arena, problem.text));
+    if (st == E_INVALID || st == E_LIMIT || st == E_CORRUPT)
+        reject(m, arena_strdup(m->arena, problem.text));
     else if (st != OK) {
         landing_rows_close(&rows);
         return err_set(err, st, "%s", problem.text);
@@ -266,8 +288,8 @@ static const char *last_part(const char *path) {
     return slash ? slash + 1 : path;
 }
 
-enum status landing_plan_make(const struct host *host, struct arena *arena, const char *path, const struct landing_reading *reading, struct landing_plan *out,
-    struct err *err) {
+enum status landing_plan_make(
+    const struct host *host, struct arena *arena, const char *path, const struct landing_reading *reading, struct landing_plan *out, struct err *err) {
     enum status st = landing_reading_check(reading, err);
     if (st != OK) return st;
     ARENA_SCOPE(tmp);

@@ -26,27 +26,27 @@ bool landing_format_parse(struct str name, enum landing_format *out);
 struct landing_reading {
     enum landing_format format;
     const char *delimiter, *quote, *escape; /* NULL: detected; "" (quote, escape): none; else one byte */
-    bool no_header;                         /* columns are then column_1, column_2, … */
-    const char *encoding;                   /* NULL: detected */
-    const char *const *nulls;               /* texts of unquoted cells that are NULL, besides the empty one */
+    bool no_header; /* columns are then column_1, column_2, … */
+    const char *encoding; /* NULL: detected */
+    const char *const *nulls; /* texts of unquoted cells that are NULL, besides the empty one */
     size_t nulls_n;
-    size_t record_bytes_max;                /* 0: default */
-    size_t columns_max;                     /* 0: default */
-    uint64_t file_bytes_max;                /* after decompression; 0: no limit */
+    size_t record_bytes_max; /* 0: default */
+    size_t columns_max; /* 0: default */
+    uint64_t file_bytes_max; /* after decompression; 0: no limit */
 };
 enum status landing_reading_check(const struct landing_reading *reading, struct err *err); /* E_CONFIG names the option */
 
 struct landing_column {
     const char *name; /* cleaned and unique in the file */
-    struct str key;   /* as it stands in the file: header cell or JSON key, in UTF-8 */
+    struct str key; /* as it stands in the file: header cell or JSON key, in UTF-8 */
 };
 
 struct landing_plan {
-    const char *path, *name;  /* name: last part of the path */
-    const char *rejection;    /* NULL, or why the file as a whole cannot be taken; then only hash and size below count */
-    char hash[65];            /* hex SHA-256 of the file as it stands on disk */
+    const char *path, *name; /* name: last part of the path */
+    const char *rejection; /* NULL, or why the file as a whole cannot be taken; then only hash and size below count */
+    char hash[65]; /* hex SHA-256 of the file as it stands on disk */
     uint64_t size_bytes, text_bytes; /* on disk, after decompression */
-    uint64_t rows_max;        /* upper bound of its rows, whatever the options: offsets to reserve. Parquet: 0, ask the engine */
+    uint64_t rows_max; /* upper bound of its rows, whatever the options: offsets to reserve. Parquet: 0, ask the engine */
     enum landing_format format; /* never LANDING_AUTO or LANDING_TSV */
     enum compression compression;
     struct encoding encoding;
@@ -63,8 +63,8 @@ struct landing_plan {
 };
 
 /* OK also when the file is rejected. Other statuses: it could not be read (disk) or it changed meanwhile (E_BUSY); try again later. */
-enum status landing_plan_make(const struct host *host, struct arena *arena, const char *path, const struct landing_reading *reading, struct landing_plan *out,
-    struct err *err);
+enum status landing_plan_make(
+    const struct host *host, struct arena *arena, const char *path, const struct landing_reading *reading, struct landing_plan *out, struct err *err);
 /* E_BUSY when the file is not the one that was planned any more. */
 enum status landing_plan_unchanged(const struct host *host, const struct landing_plan *plan, struct err *err);
 

@@ -47,8 +47,10 @@ enum status landing_plan_read(struct arena *arena, struct str text, struct landi
     plan.format = (enum landing_format)integer(spec, "format", LANDING_CSV, LANDING_LINES, &fine);
     plan.encoding.kind = (enum encoding_kind)integer(spec, "encoding", ENCODING_UTF8, ENCODING_SINGLE, &fine);
     struct str name = str_of(text_of(arena, json_object_get(spec, "encoding_name"), &fine));
-    if (name.n >= sizeof plan.encoding.name) fine = false;
-    else memcpy(plan.encoding.name, name.p, name.n);
+    if (name.n >= sizeof plan.encoding.name)
+        fine = false;
+    else
+        memcpy(plan.encoding.name, name.p, name.n);
     plan.bom_bytes = (size_t)integer(spec, "bom_bytes", 0, 3, &fine);
     plan.dialect.delimiter = (char)integer(spec, "delimiter", 0, 255, &fine);
     plan.dialect.quote = (char)integer(spec, "quote", 0, 255, &fine);

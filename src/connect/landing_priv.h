@@ -1,7 +1,7 @@
 /* What the files of the landing zone share: a source's state, and one pass over it.
  *
- * A pass: list the folder, choose complete files (landing_watch.c), make their plans, take them in one ledger transaction (landing_pass.c), land them in one commit
- * (landing_table.c) or batch by batch (landing_stream.c), move them, mark them moved. */
+ * A pass: list the folder, choose complete files (landing_watch.c), make their plans, take them in one ledger transaction (landing_pass.c),
+ * land them in one commit (landing_table.c) or batch by batch (landing_stream.c), move them, mark them moved. */
 #ifndef CUPEL_CONNECT_LANDING_PRIV_H
 #define CUPEL_CONNECT_LANDING_PRIV_H
 
@@ -12,36 +12,36 @@
 #include "connect/landing_rows.h"
 #include "host/thread.h"
 
-#define LANDING_BATCH_FILES 64             /* files of one commit at most */
-#define LANDING_BATCH_BYTES (256u << 20)   /* of text; a larger file is a commit of its own */
+#define LANDING_BATCH_FILES 64 /* files of one commit at most */
+#define LANDING_BATCH_BYTES (256u << 20) /* of text; a larger file is a commit of its own */
 #define LANDING_POLL_MS 1000
 #define LANDING_QUIET_MS 2000
 #define LANDING_BACKOFF_MS_MAX 60000
-#define LANDING_ATTEMPTS_MAX 3             /* engine deaths over one file before it is refused */
+#define LANDING_ATTEMPTS_MAX 3 /* engine deaths over one file before it is refused */
 #define HOUR_MS INT64_C(3600000)
 
 struct seen_file { /* of the folder, ignored names too */
     char *name;
     uint64_t size_bytes, inode;
     int64_t mtime_ns;
-    int64_t since_ms;  /* monotonic: unchanged since */
-    bool ignored;      /* hidden, or a name of work in progress */
-    bool renamed_in;   /* was there under an ignored name: complete */
-    bool listed;       /* by the scan under way */
+    int64_t since_ms; /* monotonic: unchanged since */
+    bool ignored; /* hidden, or a name of work in progress */
+    bool renamed_in; /* was there under an ignored name: complete */
+    bool listed; /* by the scan under way */
 };
 
 struct source_state {
     struct landing *landing;
     const struct landing_source *config;
-    uint16_t number;   /* of the landing table or stream; 0: not known yet */
-    mutex busy;        /* one pass at a time; guards everything below */
+    uint16_t number; /* of the landing table or stream; 0: not known yet */
+    mutex busy; /* one pass at a time; guards everything below */
     bool reconciled;
     struct seen_file *seen;
     size_t seen_n, seen_cap;
     int64_t retry_at_ms, backoff_ms; /* monotonic */
-    char poison[65];   /* hash of the file over which the engine died, alone */
+    char poison[65]; /* hash of the file over which the engine died, alone */
     unsigned deaths;
-    bool one_by_one;   /* the last batch failed: its files are tried alone */
+    bool one_by_one; /* the last batch failed: its files are tried alone */
     atomic_uint_fast64_t waiting, oldest_ms; /* for lists; age in ms */
     struct series *files_landed, *files_rejected, *files_already, *rows_landed, *rows_quarantined, *bytes, *seconds, *waiting_files, *oldest_seconds, *failures;
 };
@@ -52,7 +52,7 @@ struct landing {
     struct thread thread;
     mutex lock;
     condition wake;
-    bool stopping;     /* under lock */
+    bool stopping; /* under lock */
 };
 
 bool landing_stopping(struct landing *landing);
@@ -61,17 +61,17 @@ struct source_state *landing_find(struct landing *landing, const char *name); /*
 /* ---- landing_watch.c ---- */
 
 struct ready_file {
-    const char *path;  /* in the arena */
+    const char *path; /* in the arena */
     struct fs_stat stat;
 };
 /* Lists the folder and says which files are complete, in name order. *waiting: files that are not complete yet. */
 enum status landing_scan(struct source_state *s, struct arena *arena, struct ready_file **out, size_t *n, size_t *waiting, struct err *err);
 bool landing_name_ignored(struct str name); /* hidden, or of work in progress: .tmp, .part, … */
 void landing_forget_seen(struct source_state *s);
-/* Moves the file into <folder>/<sub>/ under its own name, or with .2, .3 … behind it when that is taken; durable. When the file at `path` is not the planned one any
- * more nothing is moved and *moved_to is "". reason: written beside it as <name>.reason.txt (rejected files). */
-enum status landing_move(struct source_state *s, struct arena *arena, const struct landing_plan *plan, const char *sub, const char *reason, const char **moved_to,
-    struct err *err);
+/* Moves the file into <folder>/<sub>/ under its own name, or with .2, .3 … behind it when that is taken; durable. When the file at `path` is not the
+ * planned one any more nothing is moved and *moved_to is "". reason: written beside it as <name>.reason.txt (rejected files). */
+enum status landing_move(
+    struct source_state *s, struct arena *arena, const struct landing_plan *plan, const char *sub, const char *reason, const char **moved_to, struct err *err);
 /* At the first pass: ledger rows whose files are not where they were found (a crash between moving and marking). */
 enum status landing_reconcile(struct source_state *s, struct err *err);
 
@@ -79,15 +79,15 @@ enum status landing_reconcile(struct source_state *s, struct err *err);
 
 struct work_file {
     struct landing_plan plan;
-    struct landing_file row;      /* as the ledger has it */
+    struct landing_file row; /* as the ledger has it */
     enum { WORK_NONE, WORK_LAND, WORK_LATER, WORK_LANDED, WORK_REJECTED, WORK_ALREADY } kind; /* LATER: the same content is in this batch already */
-    const char *reason;           /* of a rejection found while landing */
-    const char *spool;            /* of bad rows; NULL before */
+    const char *reason; /* of a rejection found while landing */
+    const char *spool; /* of bad rows; NULL before */
     uint64_t read, good, bad;
     /* Parquet */
-    struct engine_column *types;  /* name as in the file, type to ask for */
-    const char **sql;             /* expression per column */
-    const char *unpacked;         /* temporary file with its content when it came compressed; NULL */
+    struct engine_column *types; /* name as in the file, type to ask for */
+    const char **sql; /* expression per column */
+    const char *unpacked; /* temporary file with its content when it came compressed; NULL */
 };
 
 /* A pass over what is ready. *left: files that wait for something (not yet quiet, or a failure that is tried again). */
@@ -100,9 +100,10 @@ enum status landing_to_table(struct source_state *s, struct arena *arena, struct
 enum status landing_to_stream(struct source_state *s, struct arena *arena, struct work_file *file, struct err *err);
 /* Inside the commit's transaction: outcome and accounts of landed files. */
 enum status landing_finish_files(struct source_state *s, struct ledger *ledger, struct work_file **files, size_t n, struct err *err);
-/* The quarantine part of a commit: one Parquet file with the bad rows of all files; *made false when there are none. The temporary file is the caller's to unlink when the
- * commit fails. */
-enum status landing_quarantine(struct source_state *s, struct arena *arena, struct work_file **files, size_t n, struct lake_append *out, bool *made, struct err *err);
+/* The quarantine part of a commit: one Parquet file with the bad rows of all files; *made false when there are none. The temporary file is the caller's
+ * to unlink when the commit fails. */
+enum status landing_quarantine(
+    struct source_state *s, struct arena *arena, struct work_file **files, size_t n, struct lake_append *out, bool *made, struct err *err);
 
 /* SQL text of a literal, quotes doubled; of a name, double quotes doubled. In the arena. */
 const char *sql_literal(struct arena *arena, struct str text);

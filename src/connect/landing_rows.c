@@ -9,7 +9,7 @@
 #include "connect/landing_rows_priv.h"
 
 #define CELLS_PER_CALL (64u << 10) /* bounds the cell array of very wide files */
-#define WINDOW_SLACK (64u << 10)   /* room behind a record of the greatest size */
+#define WINDOW_SLACK (64u << 10) /* room behind a record of the greatest size */
 #define REASON_MAX 400
 
 enum status landing_rows_open(const struct landing_rows_options *options, struct landing_rows **out, struct err *err) {
@@ -60,7 +60,9 @@ void landing_rows_close(struct landing_rows **rows) {
     *rows = NULL;
 }
 
-struct landing_counts landing_rows_counts(const struct landing_rows *r) { return r->counts; }
+struct landing_counts landing_rows_counts(const struct landing_rows *r) {
+    return r->counts;
+}
 
 const struct str *landing_rows_keys(const struct landing_rows *r, size_t *n) {
     *n = r->keys_n;
@@ -119,10 +121,10 @@ static enum status put_bad_bytes(struct landing_rows *r, const struct csv_record
     unsigned char byte = (unsigned char)record->raw.p[at];
     if (byte == 0) return landing_rows_put_bad(r, r->counts.read, record->raw, err, "line %llu, column %llu: a NUL byte", line, column);
     if (r->window.utf16)
-        return landing_rows_put_bad(r, r->counts.read, record->raw, err, "line %llu, column %llu: an unpaired surrogate or half a character in %s", line, column,
-            r->plan->encoding.name);
-    return landing_rows_put_bad(r, r->counts.read, record->raw, err, "line %llu, column %llu: byte 0x%02X means nothing in %s", line, column, byte,
-        r->plan->encoding.name);
+        return landing_rows_put_bad(r, r->counts.read, record->raw, err, "line %llu, column %llu: an unpaired surrogate or half a character in %s", line,
+            column, r->plan->encoding.name);
+    return landing_rows_put_bad(
+        r, r->counts.read, record->raw, err, "line %llu, column %llu: byte 0x%02X means nothing in %s", line, column, byte, r->plan->encoding.name);
 }
 
 static bool is_null_text(const struct landing_plan *plan, struct str text) {
@@ -165,8 +167,8 @@ static enum status csv_row(struct landing_rows *r, const struct csv_record *reco
 static enum status line_row(struct landing_rows *r, const struct csv_record *record, struct str *cells, enum row_outcome *outcome, struct err *err) {
     *outcome = ROW_BAD;
     if (record->problem)
-        return landing_rows_put_bad(r, r->counts.read, record->raw, err, "line %llu: %s (record_bytes_max %zu)", (unsigned long long)record->line, record->problem,
-            r->plan->record_bytes_max);
+        return landing_rows_put_bad(r, r->counts.read, record->raw, err, "line %llu: %s (record_bytes_max %zu)", (unsigned long long)record->line,
+            record->problem, r->plan->record_bytes_max);
     const char *nul = record->raw.n ? memchr(record->raw.p, 0, record->raw.n) : NULL;
     size_t bad_at = r->table ? record->raw.n : utf8_valid_prefix(record->raw.p, record->raw.n);
     if (nul) bad_at = (size_t)(nul - record->raw.p);
@@ -212,7 +214,8 @@ static enum status next_record(struct landing_rows *r, struct csv_record *record
     if (w->at < w->end) {
         *step = parse(r, record);
         if (*step == CSV_MORE) must(!w->final);
-    } else *ended = w->final;
+    } else
+        *ended = w->final;
     return OK;
 }
 

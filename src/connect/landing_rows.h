@@ -10,9 +10,9 @@ struct landing_rows;
 struct landing_rows_options {
     const struct host *host;
     const struct landing_plan *plan; /* not Parquet; must outlive the reader */
-    const char *spool;  /* file for the bad rows, made when there are any; NULL: the first ones are kept in memory, the rest counted only */
-    bool whole_json;    /* JSON: one cell per row, the object as it stands (for streams) */
-    bool keys_only;     /* JSON: rows are not made; landing_rows_keys tells the union of the keys at the end */
+    const char *spool; /* file for the bad rows, made when there are any; NULL: the first ones are kept in memory, the rest counted only */
+    bool whole_json; /* JSON: one cell per row, the object as it stands (for streams) */
+    bool keys_only; /* JSON: rows are not made; landing_rows_keys tells the union of the keys at the end */
 };
 
 struct landing_counts {
@@ -31,9 +31,9 @@ const struct str *landing_rows_keys(const struct landing_rows *r, size_t *n); /*
 
 struct bad_spool;
 struct bad_spool *bad_spool_new(const struct host *host, const char *path); /* path NULL: memory only, bounded */
-void bad_spool_free(struct bad_spool **spool);                             /* the file stays */
+void bad_spool_free(struct bad_spool **spool); /* the file stays */
 enum status bad_spool_put(struct bad_spool *spool, uint64_t number, struct str reason, struct str raw, struct err *err);
-enum status bad_spool_finish(struct bad_spool *spool, struct err *err);     /* everything is in the file */
+enum status bad_spool_finish(struct bad_spool *spool, struct err *err); /* everything is in the file */
 enum status bad_spool_open(const struct host *host, const char *path, struct bad_spool **out, struct err *err);
 enum status bad_spool_next(struct bad_spool *spool, struct bad_row *out, bool *got, struct err *err); /* views until the next call */
 

@@ -36,7 +36,8 @@ static enum status find_value(struct landing_rows *r, struct csv_record *record,
     size_t length;
     if (!json_find_end(&r->json_end, text, &length)) {
         if (!w->final && text.n > r->plan->record_bytes_max)
-            return err_set(err, E_LIMIT, "line %llu: this value is longer than record_bytes_max %zu", (unsigned long long)r->json_line, r->plan->record_bytes_max);
+            return err_set(
+                err, E_LIMIT, "line %llu: this value is longer than record_bytes_max %zu", (unsigned long long)r->json_line, r->plan->record_bytes_max);
         if (!w->final) return OK;
         if (r->json_end.depth || r->json_end.in_string) return broken(r, err, "the file ends in the middle of the value that begins here");
         length = text.n;
@@ -89,7 +90,8 @@ enum status landing_json_step(struct landing_rows *r, struct csv_record *record,
         if (w->at == w->end) {
             if (!w->final) return OK;
             *ended = true;
-            return r->place == JSON_FIRST_ELEMENT || r->place == JSON_ELEMENT || r->place == JSON_AFTER_ELEMENT ? broken(r, err, "the array is not closed") : OK;
+            return r->place == JSON_FIRST_ELEMENT || r->place == JSON_ELEMENT || r->place == JSON_AFTER_ELEMENT ? broken(r, err, "the array is not closed")
+                                                                                                                : OK;
         }
         bool value = r->json_end.at > 0;
         enum status st = value ? OK : before_value(r, &value, err);
@@ -113,8 +115,10 @@ static size_t key_number(struct landing_rows *r, struct str key) { return (size_
 static bool take_cell(void *context, struct str key, struct str value) {
     struct row_making *m = context;
     size_t number = key_number(m->r, key);
-    if (number) m->cells[number - 1] = value;
-    else m->unknown = true;
+    if (number)
+        m->cells[number - 1] = value;
+    else
+        m->unknown = true;
     return number != 0;
 }
 
@@ -156,7 +160,8 @@ static enum status put_fault(struct landing_rows *r, const struct csv_record *re
             line++;
             line_start = i + 1;
         }
-    return landing_rows_put_bad(r, r->counts.read, record->raw, err, "line %llu, column %zu: %s", (unsigned long long)line, fault->at - line_start + 1, fault->what);
+    return landing_rows_put_bad(
+        r, r->counts.read, record->raw, err, "line %llu, column %zu: %s", (unsigned long long)line, fault->at - line_start + 1, fault->what);
 }
 
 enum status landing_json_row(struct landing_rows *r, const struct csv_record *record, struct str *cells, enum row_outcome *outcome, struct err *err) {
@@ -166,8 +171,8 @@ enum status landing_json_row(struct landing_rows *r, const struct csv_record *re
     size_t bad_at = 0;
     *outcome = ROW_BAD;
     if (record->problem || record->raw.n > r->plan->record_bytes_max)
-        return landing_rows_put_bad(r, r->counts.read, str_head(record->raw, r->plan->record_bytes_max), err, "line %llu: the row is longer than record_bytes_max %zu",
-            (unsigned long long)record->line, r->plan->record_bytes_max);
+        return landing_rows_put_bad(r, r->counts.read, str_head(record->raw, r->plan->record_bytes_max), err,
+            "line %llu: the row is longer than record_bytes_max %zu", (unsigned long long)record->line, r->plan->record_bytes_max);
     bool fine = landing_rows_decode(r, record->raw, &text, &bad_at);
     if (!fine) {
         fault = (struct json_fault){"a byte that means nothing in the encoding", bad_at};
@@ -181,8 +186,8 @@ enum status landing_json_row(struct landing_rows *r, const struct csv_record *re
     if (making.unknown) return err_set(err, E_BUSY, "%s changed while it was read: line %llu has a new key", r->plan->path, (unsigned long long)record->line);
     if (!fine) return put_fault(r, record, text, &fault, err);
     if (r->keys_n > r->plan->columns_max)
-        return err_set(err, E_LIMIT, "line %llu: more than columns_max %zu different keys; documents like these belong into a stream", (unsigned long long)record->line,
-            r->plan->columns_max);
+        return err_set(err, E_LIMIT, "line %llu: more than columns_max %zu different keys; documents like these belong into a stream",
+            (unsigned long long)record->line, r->plan->columns_max);
     if (r->whole_json) cells[0] = str_trim(text);
     *outcome = ROW_GOOD;
     return OK;

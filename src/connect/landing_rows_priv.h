@@ -16,14 +16,14 @@ struct landing_rows {
     struct text_window window;
     struct csv_parser csv;
     struct line_parser lines;
-    struct encoding_table *table;  /* single-byte encodings; NULL otherwise */
+    struct encoding_table *table; /* single-byte encodings; NULL otherwise */
     struct arena *batch, *lasting; /* of one call of next; of the reader */
     struct bad_spool *bad;
     struct landing_counts counts;
-    enum json_place place;         /* of a JSON document */
+    enum json_place place; /* of a JSON document */
     struct json_end json_end;
     uint64_t json_line;
-    struct map *keys;              /* key -> its number + 1 */
+    struct map *keys; /* key -> its number + 1 */
     struct str *key_list;
     size_t keys_n, keys_cap;
 };

@@ -29,8 +29,10 @@ const char *sql_timestamp(struct arena *arena, int64_t at_ms) {
 const char *sql_parquet(struct arena *arena, const char *path) {
     BUF_SCOPE(pattern);
     for (const char *p = path; *p; p++) {
-        if (*p == '*' || *p == '?' || *p == '[') buf_printf(&pattern, "[%c]", *p);
-        else buf_char(&pattern, *p);
+        if (*p == '*' || *p == '?' || *p == '[')
+            buf_printf(&pattern, "[%c]", *p);
+        else
+            buf_char(&pattern, *p);
     }
     return arena_printf(arena, "read_parquet(%s, file_row_number = true, hive_partitioning = false)", sql_literal(arena, buf_view(&pattern)));
 }

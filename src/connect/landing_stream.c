@@ -1,5 +1,5 @@
-/* Files whose rows become events of a stream: JSON rows as they are, cells of other formats as one JSON object per row. Batches are numbered, and each is one request with
- * an idempotency key made of the file's hash and its number: a crash in the middle repeats nothing. */
+/* Files whose rows become events of a stream: JSON rows as they are, cells of other formats as one JSON object per row. Batches are numbered, and each
+ * is one request with an idempotency key made of the file's hash and its number: a crash in the middle repeats nothing. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -127,7 +127,8 @@ static enum status send_parquet_rows(struct sending *b, struct err *err) {
     text.limit = LINE_BYTES_MAX;
     uint64_t number = 0;
     for (size_t got = 1; st == OK && got;) {
-        if (!buf_reserve(&text, 64u << 10)) st = err_set(err, E_LIMIT, "row %llu is longer than %u bytes as JSON", (unsigned long long)number + 1, LINE_BYTES_MAX);
+        if (!buf_reserve(&text, 64u << 10))
+            st = err_set(err, E_LIMIT, "row %llu is longer than %u bytes as JSON", (unsigned long long)number + 1, LINE_BYTES_MAX);
         if (st == OK) st = engine_call_read(call, text.p + text.n, 64u << 10, &got, err);
         if (st != OK) break;
         text.n += got;

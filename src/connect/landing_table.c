@@ -31,11 +31,11 @@ static const struct engine_column quarantine_columns[] = {
 /* The union of the columns of a batch, under the names that the table has for them. */
 struct wide {
     struct arena *arena;
-    struct map *by_name;           /* lower-case name -> number + 1 */
+    struct map *by_name; /* lower-case name -> number + 1 */
     struct engine_column *columns; /* own ones first */
     size_t n, cap;
-    struct map *table_names;       /* lower-case name -> the table's spelling */
-    size_t **of_file;              /* per file and column: its number in columns */
+    struct map *table_names; /* lower-case name -> the table's spelling */
+    size_t **of_file; /* per file and column: its number in columns */
 };
 
 static struct str folded(struct arena *arena, struct str name) {
@@ -109,13 +109,15 @@ static void put_own(struct source_state *s, struct arena *arena, const struct wo
 static void put_file(struct source_state *s, struct wide *w, struct work_file *f, const size_t *numbers, const struct engine_column *planned, struct buf *sql) {
     bool parquet = f->plan.format == LANDING_PARQUET;
     const char **expressions = arena_new_array(w->arena, const char *, w->n);
-    for (size_t c = 0; c < f->plan.columns_n; c++)
-        expressions[numbers[c]] = parquet ? f->sql[c] : arena_printf(w->arena, "c%zu", c);
+    for (size_t c = 0; c < f->plan.columns_n; c++) expressions[numbers[c]] = parquet ? f->sql[c] : arena_printf(w->arena, "c%zu", c);
     put_own(s, w->arena, f, parquet ? "(file_row_number + 1)" : "_row", sql);
     for (size_t i = OWN_COLUMNS; i < w->n; i++) {
-        if (!expressions[i]) buf_printf(sql, ", NULL::%s", planned[i].type);
-        else if (parquet) buf_printf(sql, ", CAST(%s AS %s)", expressions[i], planned[i].type);
-        else buf_printf(sql, ", %s", expressions[i]);
+        if (!expressions[i])
+            buf_printf(sql, ", NULL::%s", planned[i].type);
+        else if (parquet)
+            buf_printf(sql, ", CAST(%s AS %s)", expressions[i], planned[i].type);
+        else
+            buf_printf(sql, ", %s", expressions[i]);
     }
     if (parquet) {
         buf_printf(sql, " FROM %s", sql_parquet(w->arena, f->unpacked ? f->unpacked : f->plan.path));
@@ -168,7 +170,8 @@ static enum status copy(struct source_state *s, struct arena *arena, const char 
     struct engine_copy request = {.sql = sql, .path = path, .columns = columns, .columns_n = columns_n};
     enum status st = engine_copy(s->landing->options.engine, arena, &request, &copied, err);
     if (st != OK) return st;
-    *file = (struct lake_file){.temporary_path = path, .rows = copied.rows, .size_bytes = copied.size_bytes, .columns = copied.columns, .columns_n = copied.columns_n};
+    *file = (struct lake_file){
+        .temporary_path = path, .rows = copied.rows, .size_bytes = copied.size_bytes, .columns = copied.columns, .columns_n = copied.columns_n};
     *sources = copied.sources;
     return OK;
 }
@@ -184,13 +187,15 @@ static void put_bad(struct source_state *s, struct arena *arena, const struct wo
     json_end_object(&w);
     /* Rows of a file for a stream never got an address: their offsets are given by the log. */
     const char *id = s->config->stream ? "NULL::UUID"
-                                       : arena_printf(arena, "cupel_event_id(%lld::BIGINT, %u::INTEGER, 0::INTEGER, %lld + row)", (long long)file->received_ms, s->number,
-                                             (long long)file->first_offset - 1);
-    buf_printf(sql, "SELECT %s, %s, %s, row, reason, raw, 'landing:%lld', %s FROM cupel_bad_rows('landing_bad', %s)", id, sql_literal(arena, str_of(f->plan.name)), sql_literal(arena, str_of(file->hash)),
-        (long long)file->id, sql_timestamp(arena, file->received_ms), sql_literal(arena, buf_view(&spec)));
+                                       : arena_printf(arena, "cupel_event_id(%lld::BIGINT, %u::INTEGER, 0::INTEGER, %lld + row)", (long long)file->received_ms,
+                                             s->number, (long long)file->first_offset - 1);
+    buf_printf(sql, "SELECT %s, %s, %s, row, reason, raw, 'landing:%lld', %s FROM cupel_bad_rows('landing_bad', %s)", id,
+        sql_literal(arena, str_of(f->plan.name)), sql_literal(arena, str_of(file->hash)), (long long)file->id, sql_timestamp(arena, file->received_ms),
+        sql_literal(arena, buf_view(&spec)));
 }
 
-enum status landing_quarantine(struct source_state *s, struct arena *arena, struct work_file **files, size_t n, struct lake_append *out, bool *made, struct err *err) {
+enum status landing_quarantine(
+    struct source_state *s, struct arena *arena, struct work_file **files, size_t n, struct lake_append *out, bool *made, struct err *err) {
     BUF_SCOPE(sql);
     const char *schema, *name;
     uint64_t bad = 0;
@@ -263,8 +268,8 @@ static enum status commit(struct source_state *s, struct arena *arena, struct wo
     split_table(arena, s->config->table, &schema, &name);
     file->hour_ms = files[0]->row.received_ms / HOUR_MS * HOUR_MS;
     const char *const *properties = (const char *const[]){"cupel.stream", arena_printf(arena, "%u", s->number), NULL};
-    appends[0] = (struct lake_append){.schema = schema, .name = name, .columns = planned, .columns_n = w->n, .files = file, .files_n = file->rows ? 1 : 0,
-        .properties = properties};
+    appends[0] = (struct lake_append){
+        .schema = schema, .name = name, .columns = planned, .columns_n = w->n, .files = file, .files_n = file->rows ? 1 : 0, .properties = properties};
     enum status st = landing_quarantine(s, arena, files, n, &appends[1], &bad, err);
     if (st != OK) return st;
     struct finishing finishing = {s, files, n};

@@ -41,7 +41,8 @@ static struct seen_file *note(struct source_state *s, const struct fs_entry *ent
             s->seen = mem_realloc(s->seen, s->seen_cap * sizeof *s->seen);
         }
         f = &s->seen[s->seen_n++];
-        *f = (struct seen_file){.name = mem_strdup(entry->name), .since_ms = now_ms, .ignored = landing_name_ignored(str_of(entry->name)), .renamed_in = renamed_in};
+        *f = (struct seen_file){
+            .name = mem_strdup(entry->name), .since_ms = now_ms, .ignored = landing_name_ignored(str_of(entry->name)), .renamed_in = renamed_in};
     } else if (f->size_bytes != stat->size_bytes || f->mtime_ns != stat->mtime_ns || f->inode != stat->inode) {
         f->since_ms = now_ms;
         f->renamed_in = false;
@@ -56,8 +57,10 @@ static struct seen_file *note(struct source_state *s, const struct fs_entry *ent
 static void drop_unlisted(struct source_state *s) {
     size_t kept = 0;
     for (size_t i = 0; i < s->seen_n; i++) {
-        if (s->seen[i].listed) s->seen[kept++] = s->seen[i];
-        else free(s->seen[i].name);
+        if (s->seen[i].listed)
+            s->seen[kept++] = s->seen[i];
+        else
+            free(s->seen[i].name);
     }
     s->seen_n = kept;
 }
@@ -92,8 +95,10 @@ enum status landing_scan(struct source_state *s, struct arena *arena, struct rea
         struct seen_file *f = note(s, &entries[i], now_ms);
         if (f->ignored) continue;
         if (now_ms - f->since_ms > oldest_ms) oldest_ms = now_ms - f->since_ms;
-        if (!is_complete(s, f, now_ms)) not_ready++;
-        else list[ready++] = (struct ready_file){.path = arena_printf(arena, "%s/%s", s->config->folder, entries[i].name), .stat = entries[i].stat};
+        if (!is_complete(s, f, now_ms))
+            not_ready++;
+        else
+            list[ready++] = (struct ready_file){.path = arena_printf(arena, "%s/%s", s->config->folder, entries[i].name), .stat = entries[i].stat};
     }
     drop_unlisted(s);
     atomic_store(&s->waiting, ready + not_ready);
@@ -122,8 +127,8 @@ static enum status free_name(const struct fs *fs, struct arena *arena, const cha
     return err_set(err, E_LIMIT, "%s has too many files called %s", folder, name);
 }
 
-enum status landing_move(struct source_state *s, struct arena *arena, const struct landing_plan *plan, const char *sub, const char *reason, const char **moved_to,
-    struct err *err) {
+enum status landing_move(
+    struct source_state *s, struct arena *arena, const struct landing_plan *plan, const char *sub, const char *reason, const char **moved_to, struct err *err) {
     const struct host *host = s->landing->options.host;
     const struct fs *fs = host->fs;
     const char *folder = arena_printf(arena, "%s/%s", s->config->folder, sub), *to = NULL;
@@ -156,7 +161,8 @@ static const char *find_moved(struct source_state *s, struct arena *arena, const
     const struct fs *fs = s->landing->options.host->fs;
     const char *slash = strrchr(row->path, '/'), *name = slash ? slash + 1 : row->path;
     for (unsigned k = 1; k < 1000; k++) {
-        const char *path = k == 1 ? arena_printf(arena, "%s/%s/%s", s->config->folder, sub, name) : arena_printf(arena, "%s/%s/%s.%u", s->config->folder, sub, name, k);
+        const char *path =
+            k == 1 ? arena_printf(arena, "%s/%s/%s", s->config->folder, sub, name) : arena_printf(arena, "%s/%s/%s.%u", s->config->folder, sub, name, k);
         struct fs_stat stat;
         if (fs->stat(fs->self, path, &stat, NULL) != OK) return "";
         if (stat.size_bytes == row->size_bytes) return path;
@@ -177,7 +183,8 @@ static enum status reconcile_row(struct source_state *s, struct arena *arena, co
         if (st != OK) return st;
         moved_to = "";
     }
-    log_info("connect", "landing file reconciled after a crash", LOG_STR("source", s->config->name), LOG_STR("file", row->path), LOG_STR("moved_to", moved_to), NULL);
+    log_info("connect", "landing file reconciled after a crash", LOG_STR("source", s->config->name), LOG_STR("file", row->path), LOG_STR("moved_to", moved_to),
+        NULL);
     return ledger_landing_moved(o->ledger, row->id, moved_to, err);
 }
 

@@ -9,8 +9,8 @@
 #define FIRST_BYTES (512u << 10)
 #define RAW_PIECE (128u << 10)
 
-enum status text_window_open(const struct file_bytes_options *file, const struct encoding *encoding, size_t bom_bytes, size_t bytes_max,
-    struct text_window *out, struct err *err) {
+enum status text_window_open(
+    const struct file_bytes_options *file, const struct encoding *encoding, size_t bom_bytes, size_t bytes_max, struct text_window *out, struct err *err) {
     must(bytes_max > 0);
     struct file_bytes *f;
     enum status st = file_bytes_open(file, &f, err);

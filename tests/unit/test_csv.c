@@ -93,19 +93,19 @@ static void backslash_escapes(void **state) {
 
 /* A record over the limit is one bad record, however long, and the next line is read again. */
 static void long_records(void **state) {
-    AUTO_FREE char *text = mem_zalloc(1100);
-    memset(text, 'x', 1000);
-    strcpy(text + 1000, "\na,b\n");
-    for (size_t step = 1; step < 1100; step += 83) assert_string_equal(cut(text, strlen(text), NULL, step), "!1:1\na/b\n");
-    memset(text, 0, 1100); /* a quote that never closes, then good lines */
-    strcpy(text, "\"a");
-    for (int i = 0; i < 100; i++) strcat(text, "\nb,c");
-    char *got = cut(text, strlen(text), NULL, 1000);
+    BUF_SCOPE(text);
+    for (int i = 0; i < 1000; i++) buf_char(&text, 'x');
+    buf_text(&text, "\na,b\n");
+    for (size_t step = 1; step < 1100; step += 83) assert_string_equal(cut(text.p, text.n, NULL, step), "!1:1\na/b\n");
+    buf_clear(&text); /* a quote that never closes, then good lines */
+    buf_text(&text, "\"a");
+    for (int i = 0; i < 100; i++) buf_text(&text, "\nb,c");
+    char *got = cut(text.p, text.n, NULL, 1000);
     assert_int_equal(strncmp(got, "!1:1\nb/c\nb/c\n", 13), 0);
-    memset(text, 'y', 1000); /* exactly the limit is fine */
-    text[LIMIT] = '\r';
-    text[LIMIT + 1] = '\n';
-    assert_int_equal(strlen(cut(text, LIMIT + 2, NULL, 7)), LIMIT + 1);
+    buf_clear(&text); /* exactly the limit is fine */
+    for (int i = 0; i < LIMIT; i++) buf_char(&text, 'y');
+    buf_text(&text, "\r\n");
+    assert_int_equal(strlen(cut(text.p, text.n, NULL, 7)), LIMIT + 1);
 }
 
 /* Lines that fail after a long scan each: the work stays linear, see csv.c. Takes minutes when it is not. */
@@ -220,7 +220,9 @@ static void utf16_goes_there_and_back(void **state) {
         utf16_begin(&d, false);
         for (size_t at = 0; at < sizeof le; at += step) n += utf16_decode(&d, le + at, sizeof le - at < step ? sizeof le - at : step, out + n);
         n += utf16_end(&d, out + n);
-        assert_true(str_is((struct str){out, n}, "a\xC3\xBC\xE2\x82\xAC\xF0\x9F\x98\x80\xED\xA0\x80" "b\xED\xB0\x80\xFF"));
+        assert_true(str_is((struct str){out, n},
+            "a\xC3\xBC\xE2\x82\xAC\xF0\x9F\x98\x80\xED\xA0\x80"
+            "b\xED\xB0\x80\xFF"));
         assert_int_equal(utf8_valid_prefix(out, n), 10); /* the lone surrogate is not valid: its row is bad */
         BUF_SCOPE(back);
         utf16_restore(&d, (struct str){out, n}, &back);
@@ -270,9 +272,9 @@ static void json_objects_are_flattened(void **state) {
         {"{\"\\u0131\":\"\\ud83d\\ude00\\u20ac\\/\"}", "\xC4\xB1=\xF0\x9F\x98\x80\xE2\x82\xAC/;"},
         {"{\"s\":\"\"}", "s=;"},
     };
-    static const char *const bad[] = {"", "[]", "1", "{", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{\"a\":01}", "{\"a\":1.}", "{\"a\":.5}", "{\"a\":+1}", "{\"a\":nul}",
-        "{\"a\":\"x}", "{\"a\":\"\\x\"}", "{\"a\":\"\\ud800\"}", "{\"a\":\"\\udc00\"}", "{\"a\":\"\t\"}", "{\"a\":1}x", "{\"a\":[1,]}", "{\"a\":[}", "{a:1}", "{'a':1}",
-        "{\"a\":\"\xFC\"}", "{\"a\":1 \"b\":2}", "{\"a\":{\"b\":1]}", "{\"a\":NaN}"};
+    static const char *const bad[] = {"", "[]", "1", "{", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{\"a\":01}", "{\"a\":1.}", "{\"a\":.5}", "{\"a\":+1}",
+        "{\"a\":nul}", "{\"a\":\"x}", "{\"a\":\"\\x\"}", "{\"a\":\"\\ud800\"}", "{\"a\":\"\\udc00\"}", "{\"a\":\"\t\"}", "{\"a\":1}x", "{\"a\":[1,]}",
+        "{\"a\":[}", "{a:1}", "{'a':1}", "{\"a\":\"\xFC\"}", "{\"a\":1 \"b\":2}", "{\"a\":{\"b\":1]}", "{\"a\":NaN}"};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         ARENA_SCOPE(arena);
         struct members m = {0};
@@ -336,10 +338,20 @@ static void columns_are_named(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(cases_are_cut), cmocka_unit_test(backslash_escapes), cmocka_unit_test(long_records), cmocka_unit_test(hostile_quotes_are_linear),
-        cmocka_unit_test(lines_are_cut), cmocka_unit_test(dialects_are_found), cmocka_unit_test(utf8_is_checked), cmocka_unit_test(single_bytes_are_decoded),
-        cmocka_unit_test(utf16_goes_there_and_back), cmocka_unit_test(encodings_are_guessed), cmocka_unit_test(json_objects_are_flattened),
-        cmocka_unit_test(json_depth_is_limited), cmocka_unit_test(json_ends_are_found_in_pieces), cmocka_unit_test(columns_are_named),
+        cmocka_unit_test(cases_are_cut),
+        cmocka_unit_test(backslash_escapes),
+        cmocka_unit_test(long_records),
+        cmocka_unit_test(hostile_quotes_are_linear),
+        cmocka_unit_test(lines_are_cut),
+        cmocka_unit_test(dialects_are_found),
+        cmocka_unit_test(utf8_is_checked),
+        cmocka_unit_test(single_bytes_are_decoded),
+        cmocka_unit_test(utf16_goes_there_and_back),
+        cmocka_unit_test(encodings_are_guessed),
+        cmocka_unit_test(json_objects_are_flattened),
+        cmocka_unit_test(json_depth_is_limited),
+        cmocka_unit_test(json_ends_are_found_in_pieces),
+        cmocka_unit_test(columns_are_named),
     };
     return cmocka_run_group_tests_name("csv", tests, NULL, NULL);
 }
