@@ -25,6 +25,7 @@ struct scan {
     bool end_known;        /* the next segment says where this one ends */
     bool last;
     uint64_t hole_bytes, hole_at;
+    uint64_t unproven;     /* where the last group begins that nothing proves to have been synced; 0: none */
 };
 
 /* ---- finding frames ---- */
@@ -189,6 +190,18 @@ static enum status cut(struct scan *s, uint64_t used, struct err *err) {
     return status;
 }
 
+/* The last whole group may stand in the page cache only: its sync may have failed in a process that ended without a power cut. Written again, it is dirty
+ * again, and the sync means something. */
+static enum status write_again(struct scan *s, struct err *err) {
+    if (!s->unproven) return OK;
+    uint64_t from = s->unproven == SEGMENT_HEADER_BYTES ? 0 : s->unproven;
+    must(from < s->at && s->at <= s->map.n);
+    AUTO_FREE char *copy = mem_strndup(s->map.p + from, s->at - from);
+    const struct fs *fs = log_fs(s->log);
+    enum status status = fs->pwrite(fs->self, s->segment->file, copy, s->at - from, from, err);
+    return status == OK ? fs->sync_data(fs->self, s->segment->file, err) : status;
+}
+
 /* ---- one segment ---- */
 
 static enum status walk_groups(struct scan *s, struct err *err) {
@@ -200,6 +213,7 @@ static enum status walk_groups(struct scan *s, struct err *err) {
         if (here && group_whole(s, s->next, &end)) {
             s->report->groups++;
             s->segment->groups++;
+            if (s->at >= s->durable) s->unproven = s->at;
         } else if (s->at >= s->durable && !(here && h.kind == FRAME_HOLE)) {
             return OK; /* the torn tail */
         } else if (here) {
@@ -251,6 +265,7 @@ static enum status scan_segment(struct stream_log *log, struct segment *segment,
     find_frames(&s);
     status = walk_groups(&s, err);
     segment->end = s.at;
+    if (status == OK && last) status = write_again(&s, err);
     if (status == OK && last) status = cut(&s, used, err);
     if (status == OK) skip_lost_offsets(&s);
     report->segments++;
@@ -311,7 +326,8 @@ static enum status list_segments(struct stream_log *log, struct arena *arena, st
     return OK;
 }
 
-/* A last file without a valid header and without a valid frame was being made when the power went: nothing in it was answered. */
+/* Header and first group come with one write. A last file without a valid header, in which no frame says that something of this segment was synced before,
+ * was being made when the power went: nothing in it was answered. */
 static bool never_begun(struct stream_log *log, const struct found *f) {
     if (f->header_valid) return false;
     struct host_map map;
@@ -321,7 +337,11 @@ static bool never_begun(struct stream_log *log, const struct found *f) {
     bool empty = host_map_refresh(log_fs(log), f->file, &map, 0, f->size, NULL) == OK;
     uint64_t used = empty ? align8(used_bytes(&map)) : 0;
     if (used > f->size) used = f->size;
-    empty = empty && frame_resync(map.p, 0, used, salt) == used;
+    for (size_t at = 0; empty && (at = frame_resync(map.p, at, used, salt)) < used; at += FRAME_HEADER_BYTES) {
+        struct frame_header h;
+        memcpy(&h, map.p + at, sizeof h);
+        if (position_segment(h.durable_to) == f->number) empty = false;
+    }
     host_map_close(&map);
     return empty;
 }
@@ -380,6 +400,7 @@ enum status recover(struct stream_log *log, struct stream_recovery *report, stru
     enum status s = list_segments(log, arena, &found, &n, err);
     while (s == OK && n && never_begun(log, &found[n - 1])) s = remove_file(log, &found[--n], err);
     for (size_t i = 0; s == OK && i < n; i++) s = recover_segment(log, &found[i], i + 1 < n ? &found[i + 1] : NULL, report, err);
+    if (s == OK) s = log_fs(log)->sync_dir(log_fs(log)->self, log->dir, err); /* a file that the last run removed must not come back after this one wrote on */
     for (size_t i = 0; i < n; i++)
         if (found[i].file >= 0) log_fs(log)->close(log_fs(log)->self, found[i].file);
     if (s != OK) return s;

@@ -262,6 +262,8 @@ void keeper_wake(struct stream_log *log) {
 int keeper_take_prepared(struct stream_log *log, uint32_t number, uint64_t bytes, uint64_t *capacity) {
     WITH_LOCK(&log->keep);
     int file = log->prepared_file;
+    must(number >= log->taken_number);
+    log->taken_number = number; /* from here on the file of that number is the committer's alone */
     if (file < 0) return -1;
     log->prepared_file = -1;
     if (log->prepared_number != number || log->prepared_bytes < bytes) { /* too small for a very large group: made anew under the same name */
@@ -279,13 +281,10 @@ static void prepare_next(struct stream_log *log) {
     bool wanted = active && active->end > active->capacity / 2;
     mutex_unlock(&log->segments);
     WITH_LOCK(&log->keep); /* held over the file's making: the committer that comes meanwhile waits for it instead of making the same file */
-    if (!wanted || log->prepared_file >= 0) return;
-    mutex_lock(&log->segments);
-    bool stale = active_segment(log)->number + 1 != number;
-    mutex_unlock(&log->segments);
+    if (!wanted || log->prepared_file >= 0 || number <= log->taken_number) return;
     uint64_t bytes = log->options.segment_bytes + 1024 + atomic_load(&log->checkpoint_bytes) * 5 / 4; /* the checkpoint may have grown by then */
     int file = -1;
-    if (stale || segment_room(log, bytes, NULL) != OK || segment_create(log, number, bytes, &file, NULL) != OK) return; /* the committer will say why */
+    if (segment_room(log, bytes, NULL) != OK || segment_create(log, number, bytes, &file, NULL) != OK) return; /* the committer will say why */
     log->prepared_file = file;
     log->prepared_number = number;
     log->prepared_bytes = bytes;

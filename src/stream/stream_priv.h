@@ -198,6 +198,7 @@ struct stream_log {
     bool keep_stop, keep_work;
     int prepared_file;              /* -1 none */
     uint32_t prepared_number;
+    uint32_t taken_number;          /* highest number that the committer has made or tried to make */
     uint64_t prepared_bytes;
 };
 
