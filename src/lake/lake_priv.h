@@ -250,6 +250,8 @@ enum status maintain_trim(struct lake *lake, struct err *err);
 void maintain_run(struct lake *lake); /* one round over all tables, called by the writer thread */
 enum status maintain_retention(struct lake *lake, const struct lake_stream *stream, struct err *err);
 void maintain_all_retention(struct lake *lake);
+/* New metadata for a table whose folder was moved; *pointer is its URI, nothing is swapped yet. */
+enum status table_relocate(struct lake *lake, struct arena *arena, struct table_version *version, const char **pointer, struct err *err);
 
 extern struct metric metric_commits, metric_conflicts, metric_files, metric_snapshots, metric_table_bytes;
 

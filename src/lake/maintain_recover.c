@@ -154,6 +154,16 @@ static const char *last_part(const char *uri) {
     return slash ? slash + 1 : uri;
 }
 
+/* A table whose metadata names another place gets metadata that names this one. Where that cannot be done the old one is registered: we can read it. */
+static enum status relocated(struct recovery *r, const char **pointer) {
+    struct table_version *v = load_pointer(r->lake, r->schema, r->name, *pointer);
+    struct err why = {0};
+    enum status s = table_relocate(r->lake, r->arena, v, pointer, &why);
+    json_object_set_new(r->report, "relocated", s ? json_string(why.text) : json_true());
+    table_unref(&v);
+    return s;
+}
+
 static enum status recover_table(struct recovery *r, struct err *err) {
     struct found *list;
     size_t n;
@@ -164,6 +174,7 @@ static enum status recover_table(struct recovery *r, struct err *err) {
         json_object_set_new(r->report, "result", json_string("no whole metadata file"));
         return OK;
     }
+    bool moved = json_is_true(json_object_get(r->report, "moved")) && !relocated(r, &pointer);
     json_object_set_new(r->report, "metadata_location", json_string(pointer));
     struct catalog_entry entry;
     s = ledger_catalog_get(r->lake->o.ledger, r->arena, r->schema, r->name, &entry, err);
@@ -174,7 +185,7 @@ static enum status recover_table(struct recovery *r, struct err *err) {
     }
     const char *expected = s ? NULL : entry.metadata_location;
     if ((s = ledger_catalog_swap(r->lake->o.ledger, r->schema, r->name, expected, pointer, err))) return s;
-    json_object_set_new(r->report, "result", json_string(expected ? "moved to the newest whole version" : "registered"));
+    json_object_set_new(r->report, "result", json_string(moved ? "registered at its new place" : expected ? "moved to the newest whole version" : "registered"));
     return OK;
 }
 
