@@ -6,6 +6,7 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "config/config.h"
 #include "connect/landing_priv.h"
 
 static struct metric files_total = {.name = "cupel_landing_files_total",
@@ -52,6 +53,12 @@ static void source_begin(struct source_state *s, struct landing *landing, const 
 static enum status check_source(const struct landing_source *c, struct err *err) {
     must(c->name && c->folder);
     if (!c->table == !c->stream) return err_set(err, E_CONFIG, "source %s: one of table and stream is needed", c->name);
+    for (size_t i = 0; c->protect && i < c->protect->paths_n; i++) {
+        const struct config_protect *p = &c->protect->paths[i];
+        if (c->stream) return err_set(err, E_CONFIG, "source %s: protect belongs to the stream %s, not to the source", c->name, c->stream);
+        if (p->policy == PROTECT_ENCRYPT)
+            return err_set(err, E_CONFIG, "source %s: protect: %s: encrypt is not supported yet; use tokenise or mask", c->name, p->path);
+    }
     return landing_reading_check(&c->reading, err) == OK ? OK : err_prefix(err, "source %s", c->name);
 }
 

@@ -20,12 +20,15 @@
 /* Row sources for engine_main. */
 extern const struct row_source_kind landing_row_source, landing_bad_row_source;
 
+struct config_protection;
+
 struct landing_source { /* not copied: lives until landing_stop */
     const char *name;
     const char *folder;
     const char *table; /* "bronze.pos"; or NULL and */
     const char *stream; /* "orders" */
     struct landing_reading reading;
+    const struct config_protection *protect; /* of tables: columns by name, without case; NULL: none. For streams: the stream's own rules hold */
     bool ready_when_renamed; /* `ready: rename`: every visible file is complete; else unchanged for quiet_ms, or renamed in from an ignored name */
     int64_t quiet_ms; /* 0: 2 s */
 };

@@ -154,6 +154,17 @@ static enum status write_rows(const struct host *host, const struct landing_plan
     return st;
 }
 
+/* "REPLACE (…)" for the personal columns of a Parquet file. */
+static const char *masked(struct arena *arena, const struct work_file *file) {
+    BUF_SCOPE(list);
+    for (size_t i = 0; i < file->plan.columns_n; i++) {
+        if (file->plan.columns[i].policy == COLUMN_KEPT) continue;
+        buf_printf(&list, "%s'***' AS %s", list.n ? ", " : "REPLACE (", sql_name(arena, file->plan.columns[i].key));
+    }
+    if (list.n) buf_char(&list, ')');
+    return arena_strdup(arena, buf_cstr(&list));
+}
+
 static enum status write_parquet(struct source_state *s, struct arena *arena, struct work_file *file, struct json_writer *w, struct err *err) {
     enum status st = landing_probe_parquet(s, arena, file, err);
     if (st != OK || file->plan.rejection) return st;
@@ -161,9 +172,11 @@ static enum status write_parquet(struct source_state *s, struct arena *arena, st
     json_begin_array(w);
     for (size_t i = 0; i < file->plan.columns_n; i++) json_text(w, file->plan.columns[i].name);
     json_end_array(w);
+    st = landing_protect(s, arena, file, err);
+    if (st != OK || file->plan.rejection) return st;
     BUF_SCOPE(rows);
-    const char *sql = arena_printf(
-        arena, "SELECT * EXCLUDE (file_row_number) FROM %s LIMIT %d", sql_parquet(arena, file->unpacked ? file->unpacked : file->plan.path), TEST_ROWS);
+    const char *sql = arena_printf(arena, "SELECT * EXCLUDE (file_row_number) %s FROM %s LIMIT %d", masked(arena, file),
+        sql_parquet(arena, file->unpacked ? file->unpacked : file->plan.path), TEST_ROWS);
     st = engine_rows(s->landing->options.engine, NULL, sql, &rows, err);
     if (st != OK) return st;
     json_name(w, "first_rows");
@@ -181,6 +194,7 @@ enum status landing_test(struct landing *landing, const char *source, const char
     struct work_file file = {0};
     enum status st = path ? below_folder(s, arena, path, &path, err) : first_file(s, arena, &path, err);
     if (st == OK) st = landing_plan_make(landing->options.host, arena, path, &s->config->reading, &file.plan, err);
+    if (st == OK && !file.plan.rejection && file.plan.format != LANDING_PARQUET) st = landing_protect(s, arena, &file, err);
     if (st != OK) return st;
     BUF_SCOPE(text);
     struct json_writer w = json_write_to(&text);

@@ -3,6 +3,7 @@
 #include "base/assert.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "config/config.h"
 #include "connect/landing_priv.h"
 
 struct pass {
@@ -25,8 +26,31 @@ static enum status plan_file(struct pass *p, const struct ready_file *ready, str
     for (const char *c = name; *c; c++)
         if ((unsigned char)*c < 0x20 || *c == 0x7F) out->plan.rejection = "the file's name has control characters";
     if (!utf8_valid(str_of(name))) out->plan.rejection = "the file's name is not valid UTF-8";
-    if (out->plan.rejection || out->plan.format != LANDING_PARQUET) return OK;
-    return landing_probe_parquet(s, p->arena, out, err);
+    if (!out->plan.rejection && out->plan.format == LANDING_PARQUET) st = landing_probe_parquet(s, p->arena, out, err);
+    return st == OK && !out->plan.rejection ? landing_protect(s, p->arena, out, err) : st;
+}
+
+/* Which columns are personal, and the key for their tokens. */
+enum status landing_protect(struct source_state *s, struct arena *arena, struct work_file *file, struct err *err) {
+    const struct config_protection *protect = s->config->protect;
+    bool tokenises = false;
+    for (size_t i = 0; protect && i < file->plan.columns_n; i++) {
+        struct landing_column *c = &file->plan.columns[i];
+        for (size_t k = 0; k < protect->paths_n; k++)
+            if (str_ieq(str_of(c->name), str_of(protect->paths[k].path)) || str_ieq(str_trim(c->key), str_of(protect->paths[k].path)))
+                c->policy = protect->paths[k].policy == PROTECT_MASK ? COLUMN_MASKED : COLUMN_TOKENISED;
+        file->plan.protects |= c->policy != COLUMN_KEPT;
+        tokenises |= c->policy == COLUMN_TOKENISED;
+    }
+    if (!tokenises) return OK;
+    if (file->plan.format == LANDING_PARQUET) {
+        file->plan.rejection = "tokenise is not possible for columns of Parquet files in this version: use mask, or send text";
+        return OK;
+    }
+    struct protection_key key;
+    enum status st = ledger_protection_key(s->landing->options.ledger, arena, "tokenise", "", &key, err);
+    if (st == OK) file->plan.secret = key.secret;
+    return st;
 }
 
 /* Files for one batch, from *at on. Those that cannot be read now are left for another time. */

@@ -20,6 +20,7 @@ bool landing_format_parse(struct str name, enum landing_format *out);
 #define LANDING_COLUMNS_DEFAULT 2000
 #define LANDING_COLUMNS_MAX 20000
 #define LANDING_COLUMN_NAME_MAX 255 /* bytes; longer header cells are cut */
+#define LANDING_SECRET_BYTES 32
 #define LANDING_SAMPLE_BYTES (256u << 10) /* decides encoding, format and dialect; the header must end within it */
 
 /* How the files of a source are read. Zero-initialised: everything detected, defaults. */
@@ -36,8 +37,12 @@ struct landing_reading {
 };
 enum status landing_reading_check(const struct landing_reading *reading, struct err *err); /* E_CONFIG names the option */
 
+/* Personal columns never reach the disk as they came (design.md, invariant 10). */
+enum column_policy { COLUMN_KEPT, COLUMN_MASKED, COLUMN_TOKENISED };
+
 struct landing_column {
     const char *name; /* cleaned and unique in the file */
+    enum column_policy policy;
     struct str key; /* as it stands in the file: header cell or JSON key, in UTF-8 */
 };
 
@@ -56,6 +61,8 @@ struct landing_plan {
     enum line_ends ends;
     struct landing_column *columns;
     size_t columns_n;
+    bool protects; /* some column is not kept; bad rows then have no raw bytes */
+    const uint8_t *secret; /* 32 bytes, when one is tokenised */
     const char *const *nulls;
     size_t nulls_n;
     size_t record_bytes_max, columns_max;

@@ -54,6 +54,15 @@ void landing_plan_write(const struct landing_plan *plan, int64_t id, const char 
         json_str(&w, hex.p ? buf_view(&hex) : STR(""));
     }
     json_end_array(&w);
+    json_name(&w, "policies");
+    json_begin_array(&w);
+    for (size_t i = 0; plan->protects && i < plan->columns_n; i++) json_int(&w, plan->columns[i].policy);
+    json_end_array(&w);
+    if (plan->secret) {
+        BUF_SCOPE(hex);
+        buf_hex(&hex, str_make(plan->secret, LANDING_SECRET_BYTES));
+        json_put_str(&w, "secret", buf_view(&hex));
+    }
     json_name(&w, "nulls");
     json_begin_array(&w);
     for (size_t i = 0; i < plan->nulls_n; i++) json_text(&w, plan->nulls[i]);

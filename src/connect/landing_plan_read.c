@@ -36,6 +36,21 @@ static void read_lists(struct arena *arena, json_t *spec, struct landing_plan *p
     plan->nulls = texts;
 }
 
+static void read_policies(struct arena *arena, json_t *spec, struct landing_plan *plan, bool *fine) {
+    json_t *policies = json_object_get(spec, "policies"), *secret = json_object_get(spec, "secret");
+    BUF_SCOPE(bytes);
+    plan->protects = json_array_size(policies) > 0;
+    if (plan->protects && json_array_size(policies) != plan->columns_n) *fine = false;
+    if (secret && (!buf_unhex(&bytes, str_of(text_of(arena, secret, fine))) || bytes.n != LANDING_SECRET_BYTES)) *fine = false;
+    if (secret && *fine) plan->secret = (const uint8_t *)arena_str(arena, buf_view(&bytes)).p;
+    for (size_t i = 0; plan->protects && *fine && i < plan->columns_n; i++) {
+        json_t *policy = json_array_get(policies, i);
+        json_int_t value = json_integer_value(policy);
+        if (!json_is_integer(policy) || value < COLUMN_KEPT || value > COLUMN_TOKENISED || (value == COLUMN_TOKENISED && !plan->secret)) *fine = false;
+        plan->columns[i].policy = (enum column_policy)value;
+    }
+}
+
 enum status landing_plan_read(struct arena *arena, struct str text, struct landing_plan *out, int64_t *id, const char **spool, struct err *err) {
     struct landing_plan plan = {0};
     json_t *spec = json_loadb(text.p, text.n, 0, NULL);
@@ -61,6 +76,7 @@ enum status landing_plan_read(struct arena *arena, struct str text, struct landi
     plan.columns_n = (size_t)integer(spec, "columns_n", 0, LANDING_COLUMNS_MAX, &fine);
     plan.columns_max = LANDING_COLUMNS_MAX;
     if (fine) read_lists(arena, spec, &plan, &fine);
+    if (fine) read_policies(arena, spec, &plan, &fine);
     json_decref(spec);
     if (!fine) return err_set(err, E_INVALID, "the landing specification cannot be read");
     *out = plan;

@@ -92,6 +92,8 @@ struct work_file {
 
 /* A pass over what is ready. *left: files that wait for something (not yet quiet, or a failure that is tried again). */
 enum status landing_pass(struct source_state *s, struct landing_outcome *outcome, size_t *left, struct err *err);
+/* Says in the plan which columns are personal. */
+enum status landing_protect(struct source_state *s, struct arena *arena, struct work_file *file, struct err *err);
 /* Reads the Parquet file's schema and row count through the engine; a file that is no sound Parquet becomes a rejected plan. */
 enum status landing_probe_parquet(struct source_state *s, struct arena *arena, struct work_file *file, struct err *err);
 

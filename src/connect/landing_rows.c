@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "connect/landing_rows_priv.h"
+#include "ingest/protect.h"
 
 #define CELLS_PER_CALL (64u << 10) /* bounds the cell array of very wide files */
 #define WINDOW_SLACK (64u << 10) /* room behind a record of the greatest size */
@@ -83,6 +84,11 @@ enum status landing_rows_put_bad(struct landing_rows *r, uint64_t number, struct
     if (r->window.utf16) {
         utf16_restore(&r->window.decoder, raw, &restored);
         raw = buf_view(&restored);
+    }
+    if (r->plan->protects) { /* where a personal value stands in a row that does not parse cannot be said */
+        raw = STR("");
+        size_t n = strlen(reason);
+        snprintf(reason + n, sizeof reason - n, " (bytes left out: the source has protected columns)");
     }
     return bad_spool_put(r->bad, number, str_of(reason), raw, err);
 }
@@ -178,6 +184,17 @@ static enum status line_row(struct landing_rows *r, const struct csv_record *rec
     return OK;
 }
 
+/* The cells of a good row as they may be written. */
+static void protect(struct landing_rows *r, struct str *cells) {
+    for (size_t i = 0; i < r->plan->columns_n; i++) {
+        enum column_policy policy = r->plan->columns[i].policy;
+        if (policy == COLUMN_KEPT || !cells[i].p) continue;
+        BUF_SCOPE(token);
+        if (policy == COLUMN_TOKENISED) protect_token(str_make(r->plan->secret, LANDING_SECRET_BYTES), cells[i], &token);
+        cells[i] = policy == COLUMN_MASKED ? STR(PROTECT_MASKED) : arena_str(r->batch, buf_view(&token));
+    }
+}
+
 /* ---- records ---- */
 
 static enum csv_step parse(struct landing_rows *r, struct csv_record *record) {
@@ -201,7 +218,13 @@ static enum status take_record(struct landing_rows *r, const struct csv_record *
     enum status st = format == LANDING_CSV ? csv_row(r, record, cells, outcome, err)
         : format == LANDING_LINES          ? line_row(r, record, cells, outcome, err)
                                            : landing_json_row(r, record, cells, outcome, err);
-    if (st == OK && *outcome == ROW_GOOD) r->counts.good++;
+    if (st == OK && *outcome == ROW_GOOD) {
+        r->counts.good++;
+        if (r->plan->protects && !r->keys_only) {
+            must(!r->whole_json);
+            protect(r, cells);
+        }
+    }
     return st;
 }
 

@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/map.h"
 #include "connect/landing_priv.h"
+#include "ingest/protect.h"
 
 /* Columns that every landing table begins with. */
 static const struct engine_column own_columns[] = {
@@ -106,10 +107,17 @@ static void put_own(struct source_state *s, struct arena *arena, const struct wo
         sql_timestamp(arena, file->received_ms));
 }
 
+/* Text is protected by the row source, values of Parquet files here. */
+static const char *parquet_value(struct arena *arena, const struct work_file *f, size_t column) {
+    if (f->plan.columns[column].policy == COLUMN_KEPT) return f->sql[column];
+    must(f->plan.columns[column].policy == COLUMN_MASKED);
+    return arena_printf(arena, "CASE WHEN %s IS NOT NULL THEN %s END", f->sql[column], sql_literal(arena, STR(PROTECT_MASKED)));
+}
+
 static void put_file(struct source_state *s, struct wide *w, struct work_file *f, const size_t *numbers, const struct engine_column *planned, struct buf *sql) {
     bool parquet = f->plan.format == LANDING_PARQUET;
     const char **expressions = arena_new_array(w->arena, const char *, w->n);
-    for (size_t c = 0; c < f->plan.columns_n; c++) expressions[numbers[c]] = parquet ? f->sql[c] : arena_printf(w->arena, "c%zu", c);
+    for (size_t c = 0; c < f->plan.columns_n; c++) expressions[numbers[c]] = parquet ? parquet_value(w->arena, f, c) : arena_printf(w->arena, "c%zu", c);
     put_own(s, w->arena, f, parquet ? "(file_row_number + 1)" : "_row", sql);
     for (size_t i = OWN_COLUMNS; i < w->n; i++) {
         if (!expressions[i])

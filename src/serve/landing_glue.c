@@ -33,6 +33,7 @@ static struct landing_source source_of(const struct config_source *c) {
         .stream = c->table ? NULL : c->stream,
         .ready_when_renamed = c->ready == READY_RENAME,
         .quiet_ms = c->quiet_ms,
+        .protect = c->protect.paths_n ? &c->protect : NULL,
         .reading = {.format = format_of(c->format),
             .delimiter = c->delimiter,
             .quote = c->quote,

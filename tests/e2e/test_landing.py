@@ -328,6 +328,33 @@ def test_files_become_events_of_a_stream(shop):
     assert {k: accounts(shop, "sales_files")[k] for k in ("read", "landed", "quarantined")} == {"read": 6, "landed": 4, "quarantined": 2}
 
 
+# ---- personal columns --------------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_personal_columns_never_reach_our_disk(make_project):
+    yaml = YAML.replace("table: bronze.pos}", "table: bronze.pos, protect: {Email: tokenise, phone: mask}}")
+    project = make_project(yaml.replace("streams:\n  sales: {partitions: 2, key: id}", "streams:\n  sales: {partitions: 2, key: id, protect: {email: tokenise}}"))
+    secret = b"ayse.secret@example.com"
+    land(project, "landing/pos", a__csv=b"id,email,Phone\n1," + secret + b",555\n2,,\n3," + secret + b",\nbad row," + secret + b"\n")
+    land(project, "landing/pos", b__ndjson=b'{"id":4,"email":"' + secret + b'","phone":{"home":"555"}}\n')
+    rows = rows_of(project, "bronze.pos", "id, email, Phone")
+    token = rows[0]["email"]
+    assert token.startswith("tok_") and len(token) == 36
+    assert [list(r.values()) for r in rows] == [["1", token, "***"], ["2", None, None], ["3", token, None], ["4", token, "***"]]
+    (bad,) = project.sql("SELECT _reason, octet_length(_raw) AS n FROM quarantine.bronze__pos")
+    assert bad["n"] == 0 and "bytes left out" in bad["_reason"]
+    land(project, "landing/sales", c__csv=b"id,email\n9," + secret + b"\n")
+    assert json.loads(project.value("SELECT payload FROM bronze.sales"))["email"] == token  # one key for all: tables can be joined
+    made = project.dir / "made.parquet"
+    project.cli("sql", "SELECT 5 AS id, 'x' AS note, '555' AS phone", "--format", "parquet", "-o", made)
+    project.land("landing/pos", "d.parquet", made.read_bytes())
+    wait_empty(project, "landing/pos")
+    assert project.value("SELECT phone FROM bronze.pos WHERE id = '5'") == "***"
+    project.stop()
+    for path in project.data.rglob("*"):
+        assert not path.is_file() or secret not in path.read_bytes(), path
+
+
 # ---- crashes -------------------------------------------------------------------------------------------------------------------------------------------------
 
 
