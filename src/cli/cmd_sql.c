@@ -1,4 +1,5 @@
 /* cupel sql [QUERY] */
+#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -152,6 +153,7 @@ static int run(struct cli *cli) {
     if (!sql.format) sql.format = cli->json ? "json" : "table";
     if (cli_number(cli, "rows", interactive ? 100 : 0, 0, 1000000000, &sql.rows_max, &err) != OK) return cli_fail(&err);
     if (strcmp(sql.format, "parquet") == 0 && !sql.output && cli->out_terminal) return cli_usage(cli, "parquet on a terminal is no help to anybody: name a file with -o FILE");
+    if (interactive) setlocale(LC_CTYPE, ""); /* how wide characters are; before other threads exist */
     if (reach_open(cli, &(struct reach_options){.writer = interactive}, &sql.reach, &err) != OK) return cli_fail(&err);
     int code;
     if (interactive)

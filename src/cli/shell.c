@@ -11,6 +11,7 @@
 #include "cli/output.h"
 #include "cli/sql_split.h"
 #include "host/signals.h"
+#include "host/terminal.h"
 #include "http/http_client.h"
 
 #define HISTORY_LINES 2000
@@ -172,6 +173,30 @@ static void dot_command(struct shell *s, struct str line) {
 
 /* ---- the loop ---- */
 
+/* Bytes of one UTF-8 character, by its first. */
+static size_t character_bytes(unsigned char first) { return first < 0x80 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4; }
+
+/* Reads one character. Ours instead of libedit's, which goes on reading after the first interrupted read and so misses Ctrl-C. */
+static int read_character(EditLine *line, wchar_t *out) {
+    unsigned char bytes[4];
+    size_t have = 0, want = 1, got;
+    while (have < want) {
+        if (host_interrupted()) {
+            errno = EINTR;
+            return -1;
+        }
+        if (!host_wait_readable(0, 100)) continue;
+        if (host_read_some(0, bytes + have, 1, &got, NULL) != OK) return -1;
+        if (got == 0) return 0;
+        if (have++ == 0) want = character_bytes(bytes[0]);
+    }
+    static const unsigned char first_mask[] = {0, 0x7F, 0x1F, 0x0F, 0x07};
+    uint32_t c = bytes[0] & first_mask[want];
+    for (size_t i = 1; i < want; i++) c = c << 6 | (bytes[i] & 0x3F);
+    *out = (wchar_t)c;
+    return 1;
+}
+
 static char *prompt(EditLine *line) {
     struct shell *s = NULL;
     el_get(line, EL_CLIENTDATA, &s);
@@ -224,6 +249,7 @@ static void open_editor(struct shell *s) {
     el_set(s->line, EL_PROMPT, prompt);
     el_set(s->line, EL_EDITOR, "emacs");
     el_set(s->line, EL_SIGNAL, 0);
+    el_set(s->line, EL_GETCFN, read_character);
     el_set(s->line, EL_HIST, history, s->history);
     el_set(s->line, EL_ADDFN, "cupel-complete", "complete a name", complete);
     el_set(s->line, EL_BIND, "^I", "cupel-complete", NULL);
