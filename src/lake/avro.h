@@ -35,12 +35,12 @@ enum avro_kind {
 /* A node of the writer's schema. Lives in the arena given to avro_schema_parse. */
 struct avro_schema {
     enum avro_kind kind;
-    const char *name;             /* of named types, else NULL */
-    size_t n;                     /* record: fields, union: branches, enum: symbols, array and map: 1 */
-    struct avro_schema **items;   /* record, union, array, map */
-    const char **names;           /* record: field names, enum: symbols */
-    int *field_ids;               /* record: Iceberg ids, -1 without */
-    size_t size_bytes;            /* fixed */
+    const char *name; /* of named types, else NULL */
+    size_t n; /* record: fields, union: branches, enum: symbols, array and map: 1 */
+    struct avro_schema **items; /* record, union, array, map */
+    const char **names; /* record: field names, enum: symbols */
+    int *field_ids; /* record: Iceberg ids, -1 without */
+    size_t size_bytes; /* fixed */
 };
 
 enum status avro_schema_parse(struct arena *arena, struct str json, struct avro_schema **out, struct err *err);
@@ -50,12 +50,12 @@ struct avro_value {
     const struct avro_schema *schema;
     union {
         bool boolean;
-        int64_t integer;          /* int, long, enum (index) */
+        int64_t integer; /* int, long, enum (index) */
         double real;
-        struct str bytes;         /* bytes, string, fixed; view into the block's memory (the reader's arena) */
+        struct str bytes; /* bytes, string, fixed; view into the block's memory (the reader's arena) */
         struct {
             struct avro_value *values; /* record: in field order; array; map: key, value, key, value, … */
-            size_t n;             /* number of values */
+            size_t n; /* number of values */
         };
     };
 };
@@ -65,22 +65,22 @@ static inline bool avro_is_null(const struct avro_value *v) { return v == NULL |
 const struct avro_value *avro_field(const struct avro_value *record, int field_id, const char *name);
 
 struct avro_limits {
-    uint64_t block_bytes;         /* decompressed; 0: 256 MiB */
-    uint64_t values;              /* decoded values in all; 0: 16 million */
+    uint64_t block_bytes; /* decompressed; 0: 256 MiB */
+    uint64_t values; /* decoded values in all; 0: 16 million */
 };
 
 struct avro_reader {
     struct arena *arena;
-    struct str rest;              /* bytes behind what was read */
+    struct str rest; /* bytes behind what was read */
     const struct avro_schema *schema;
     const char *codec;
     char sync[16];
     struct avro_limits limits;
     uint64_t values;
-    struct str block;             /* decompressed block, what is left of it */
-    int64_t block_left;           /* records */
-    struct str *meta;             /* name, value, … */
-    size_t meta_n;                /* pairs */
+    struct str block; /* decompressed block, what is left of it */
+    int64_t block_left; /* records */
+    struct str *meta; /* name, value, … */
+    size_t meta_n; /* pairs */
 };
 
 /* `bytes` is the whole file and must outlive the reader and its values. E_CORRUPT, E_LIMIT, E_UNSUPPORTED (codec) name what is wrong. */

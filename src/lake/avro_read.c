@@ -82,7 +82,8 @@ static enum status decode_items(struct avro_reader *r, const struct avro_schema 
         enum status s = run_length(r, &count, err);
         if (s) return s;
         if (!count) break;
-        if ((uint64_t)count > r->limits.values - r->values) return err_set(err, E_LIMIT, "avro file has more than %llu values", (unsigned long long)r->limits.values);
+        if ((uint64_t)count > r->limits.values - r->values)
+            return err_set(err, E_LIMIT, "avro file has more than %llu values", (unsigned long long)r->limits.values);
         for (int64_t i = 0; i < count; i++) {
             if (n + width > cap) {
                 size_t grown_cap = cap ? cap * 2 : 8;
@@ -130,29 +131,22 @@ static enum status decode(struct avro_reader *r, const struct avro_schema *schem
     enum status s;
     out->schema = schema;
     switch (schema->kind) {
-    case AVRO_NULL:
-        return OK;
+    case AVRO_NULL: return OK;
     case AVRO_BOOLEAN:
         if ((s = take_raw(&r->block, 1, &raw, "a boolean", err))) return s;
         out->boolean = raw.p[0] != 0;
         return OK;
     case AVRO_INT:
     case AVRO_LONG:
-    case AVRO_ENUM:
-        return decode_integer(r, schema, out, err);
+    case AVRO_ENUM: return decode_integer(r, schema, out, err);
     case AVRO_FLOAT:
-    case AVRO_DOUBLE:
-        return decode_real(r, schema->kind == AVRO_FLOAT, out, err);
+    case AVRO_DOUBLE: return decode_real(r, schema->kind == AVRO_FLOAT, out, err);
     case AVRO_BYTES:
-    case AVRO_STRING:
-        return take_bytes(&r->block, &out->bytes, err);
-    case AVRO_FIXED:
-        return take_raw(&r->block, schema->size_bytes, &out->bytes, "a fixed", err);
-    case AVRO_RECORD:
-        return decode_record(r, schema, out, err);
+    case AVRO_STRING: return take_bytes(&r->block, &out->bytes, err);
+    case AVRO_FIXED: return take_raw(&r->block, schema->size_bytes, &out->bytes, "a fixed", err);
+    case AVRO_RECORD: return decode_record(r, schema, out, err);
     case AVRO_ARRAY:
-    case AVRO_MAP:
-        return decode_items(r, schema, out, err);
+    case AVRO_MAP: return decode_items(r, schema, out, err);
     case AVRO_UNION:
         if ((s = take_long(&r->block, &branch, err))) return s;
         if (branch < 0 || (uint64_t)branch >= schema->n) return err_set(err, E_CORRUPT, "avro union has no branch %lld", (long long)branch);

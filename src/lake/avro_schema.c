@@ -17,8 +17,8 @@ struct parse {
 static const struct {
     const char *name;
     enum avro_kind kind;
-} primitives[] = {{"null", AVRO_NULL},     {"boolean", AVRO_BOOLEAN}, {"int", AVRO_INT},     {"long", AVRO_LONG},
-                  {"float", AVRO_FLOAT},   {"double", AVRO_DOUBLE},   {"bytes", AVRO_BYTES}, {"string", AVRO_STRING}};
+} primitives[] = {{"null", AVRO_NULL}, {"boolean", AVRO_BOOLEAN}, {"int", AVRO_INT}, {"long", AVRO_LONG}, {"float", AVRO_FLOAT}, {"double", AVRO_DOUBLE},
+    {"bytes", AVRO_BYTES}, {"string", AVRO_STRING}};
 
 static enum status parse_node(struct parse *p, const json_t *json, int depth, struct avro_schema **out);
 

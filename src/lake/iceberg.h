@@ -44,13 +44,13 @@ enum ice_kind {
 
 struct ice_type {
     enum ice_kind kind;
-    int precision, scale;     /* decimal; fixed: precision is the length */
+    int precision, scale; /* decimal; fixed: precision is the length */
     struct ice_field *fields; /* struct: its fields; list: element; map: key, value */
     size_t n;
 };
 
 struct ice_field {
-    int id;                   /* 0: not given yet */
+    int id; /* 0: not given yet */
     const char *name;
     bool required;
     struct ice_type type;
@@ -73,7 +73,7 @@ enum status ice_metadata_parse(struct str bytes, json_t **out, struct err *err);
 void ice_metadata_write(const json_t *metadata, struct buf *out);
 
 struct ice_new_table {
-    const char *location;     /* URI without slash at the end */
+    const char *location; /* URI without slash at the end */
     const struct engine_column *columns;
     size_t columns_n;
     int64_t now_ms;
@@ -86,15 +86,15 @@ int ice_version(const json_t *metadata);
 const char *ice_location(const json_t *metadata);
 const char *ice_property(const json_t *metadata, const char *name); /* NULL when missing */
 int64_t ice_property_int(const json_t *metadata, const char *name, int64_t otherwise);
-const json_t *ice_schema(const json_t *metadata);                   /* the current one */
-const json_t *ice_spec(const json_t *metadata, int64_t spec_id);    /* NULL when missing */
+const json_t *ice_schema(const json_t *metadata); /* the current one */
+const json_t *ice_spec(const json_t *metadata, int64_t spec_id); /* NULL when missing */
 int64_t ice_default_spec(const json_t *metadata);
 /* Columns of a schema as fields, in the arena. */
 enum status ice_schema_fields(struct arena *arena, const json_t *schema, struct ice_field **out, size_t *n, struct err *err);
 const json_t *ice_snapshot(const json_t *metadata, int64_t snapshot_id); /* NULL when missing */
-const json_t *ice_current_snapshot(const json_t *metadata);              /* NULL: none yet */
+const json_t *ice_current_snapshot(const json_t *metadata); /* NULL: none yet */
 int64_t ice_int(const json_t *object, const char *name, int64_t otherwise);
-const char *ice_text(const json_t *object, const char *name);            /* NULL when missing */
+const char *ice_text(const json_t *object, const char *name); /* NULL when missing */
 /* Is this spec "hour of one column", or without fields? (the kinds that we write). *source_id 0 for the latter. */
 bool ice_spec_known(const json_t *spec, int *source_id);
 /* What of the newest v3 features stands in the way of reading with the rules of v2: NULL or a sentence. */
@@ -110,13 +110,13 @@ void ice_set_property(json_t *metadata, const char *name, const char *value); /*
  * Impossible changes are E_UNPROCESSABLE and name column and both types. */
 enum status ice_evolve(json_t *metadata, const struct engine_column *columns, size_t columns_n, bool *changed, struct err *err);
 /* The columns as the table has them, in the order of `wanted` (all of them when wanted is NULL). */
-enum status ice_columns(struct arena *arena, const json_t *schema, const struct engine_column *wanted, size_t wanted_n, struct engine_column **out, size_t *n,
-    struct err *err);
+enum status ice_columns(
+    struct arena *arena, const json_t *schema, const struct engine_column *wanted, size_t wanted_n, struct engine_column **out, size_t *n, struct err *err);
 
 struct ice_new_snapshot {
     int64_t snapshot_id, sequence_number;
     const char *manifest_list; /* URI */
-    const char *operation;     /* append | replace | delete */
+    const char *operation; /* append | replace | delete */
     const char *const *summary; /* name, value, …, NULL */
     int64_t now_ms;
 };
@@ -128,15 +128,15 @@ size_t ice_expire_snapshots(json_t *metadata, int64_t older_than_ms, size_t keep
 
 /* ---- manifests ---- */
 
-struct ice_summary {           /* field_summary of a manifest's partition values */
+struct ice_summary { /* field_summary of a manifest's partition values */
     bool contains_null, has_nan, contains_nan;
-    struct str lower, upper;   /* p NULL: missing */
+    struct str lower, upper; /* p NULL: missing */
 };
 
-struct ice_manifest {          /* an entry of a manifest list */
-    const char *path;          /* URI */
+struct ice_manifest { /* an entry of a manifest list */
+    const char *path; /* URI */
     int64_t length;
-    int spec_id, content;      /* content 1: delete files */
+    int spec_id, content; /* content 1: delete files */
     int64_t sequence_number, min_sequence_number, added_snapshot_id;
     int64_t added_files, existing_files, deleted_files; /* -1: not given (v1) */
     int64_t added_rows, existing_rows, deleted_rows;
@@ -146,16 +146,22 @@ struct ice_manifest {          /* an entry of a manifest list */
     struct str key_metadata;
 };
 
-struct ice_count { int id; int64_t n; };
-struct ice_bytes { int id; struct str v; };
+struct ice_count {
+    int id;
+    int64_t n;
+};
+struct ice_bytes {
+    int id;
+    struct str v;
+};
 
 enum ice_status { ICE_EXISTING = 0, ICE_ADDED = 1, ICE_DELETED = 2 };
 
-struct ice_file {              /* data_file */
-    int content;               /* 0 data */
+struct ice_file { /* data_file */
+    int content; /* 0 data */
     const char *path, *format; /* path: URI */
-    bool partition_known;      /* the tuple has no value, or one int (hour) */
-    bool partition_null;       /* … which is null, or there is none */
+    bool partition_known; /* the tuple has no value, or one int (hour) */
+    bool partition_null; /* … which is null, or there is none */
     int64_t partition;
     int64_t records, size_bytes;
     struct ice_count *column_sizes, *value_counts, *null_counts, *nan_counts;
@@ -182,8 +188,8 @@ void ice_manifest_list_write(struct buf *out, const struct ice_manifest *manifes
 enum status ice_manifest_read(struct arena *arena, struct str bytes, const struct ice_manifest *manifest, struct ice_entry **out, size_t *n, struct err *err);
 /* Writes a manifest of data files for a known spec (ice_spec_known) and fills counts, summaries, sequence numbers and length of *manifest (path and
  * added_snapshot_id are the caller's). The summaries are in the arena. n must be over 0. */
-void ice_manifest_write(struct arena *arena, struct buf *out, const json_t *schema, const json_t *spec, const struct ice_entry *entries, size_t n, int64_t sequence_number,
-    struct ice_manifest *manifest);
+void ice_manifest_write(struct arena *arena, struct buf *out, const json_t *schema, const json_t *spec, const struct ice_entry *entries, size_t n,
+    int64_t sequence_number, struct ice_manifest *manifest);
 const struct ice_bytes *ice_bytes_of(const struct ice_bytes *list, size_t n, int id); /* NULL when missing */
 /* A bound of an int, long, timestamp or timestamptz column. false: missing or of another size. */
 bool ice_bound_int(const struct ice_bytes *list, size_t n, int id, int64_t *out);

@@ -34,8 +34,11 @@ static void read_summaries(struct arena *arena, const struct avro_value *list, s
     m->summaries = arena_new_array(arena, struct ice_summary, list->n + 1);
     for (size_t i = 0; i < list->n; i++) {
         const struct avro_value *v = &list->values[i], *nan = avro_field(v, 518, "contains_nan");
-        m->summaries[i] = (struct ice_summary){.contains_null = bool_of(avro_field(v, 509, "contains_null")), .has_nan = !avro_is_null(nan),
-            .contains_nan = bool_of(nan), .lower = bytes_of(avro_field(v, 510, "lower_bound")), .upper = bytes_of(avro_field(v, 511, "upper_bound"))};
+        m->summaries[i] = (struct ice_summary){.contains_null = bool_of(avro_field(v, 509, "contains_null")),
+            .has_nan = !avro_is_null(nan),
+            .contains_nan = bool_of(nan),
+            .lower = bytes_of(avro_field(v, 510, "lower_bound")),
+            .upper = bytes_of(avro_field(v, 511, "upper_bound"))};
     }
 }
 

@@ -9,9 +9,11 @@
 /* Entries per Avro block: bounds the memory that a reader needs for one. */
 #define BLOCK_ENTRIES 1000
 
+/* clang-format off */
 #define OPTIONAL(type) "[\"null\"," type "]"
 #define PAIRS(key_id, value_id, value_type) \
-    "{\"type\":\"array\",\"items\":{\"type\":\"record\",\"name\":\"k" #key_id "_v" #value_id "\",\"fields\":[{\"name\":\"key\",\"type\":\"int\",\"field-id\":" #key_id \
+    "{\"type\":\"array\",\"items\":{\"type\":\"record\",\"name\":\"k" #key_id "_v" #value_id "\",\"fields\":[" \
+    "{\"name\":\"key\",\"type\":\"int\",\"field-id\":" #key_id \
     "},{\"name\":\"value\",\"type\":\"" value_type "\",\"field-id\":" #value_id "}]},\"logicalType\":\"map\"}"
 #define FIELD(name, id, type) "{\"name\":\"" name "\",\"type\":" type ",\"field-id\":" #id "}"
 #define OPTIONAL_FIELD(name, id, type) "{\"name\":\"" name "\",\"type\":" OPTIONAL(type) ",\"default\":null,\"field-id\":" #id "}"
@@ -40,6 +42,7 @@ static const char manifest_schema_tail[] = "]},\"field-id\":102}," FIELD("record
     OPTIONAL_FIELD("lower_bounds", 125, PAIRS(126, 127, "bytes")) "," OPTIONAL_FIELD("upper_bounds", 128, PAIRS(129, 130, "bytes")) ","
     OPTIONAL_FIELD("key_metadata", 131, "\"bytes\"") "," OPTIONAL_FIELD("split_offsets", 132, "{\"type\":\"array\",\"items\":\"long\",\"element-id\":133}") ","
     OPTIONAL_FIELD("sort_order_id", 140, "\"int\"") "]},\"field-id\":2}]}";
+/* clang-format on */
 
 /* Union branch: 0 null, 1 the value. */
 static void put_optional_bytes(struct buf *b, struct str v) {
@@ -95,8 +98,8 @@ static void put_manifest_file(struct buf *b, const struct ice_manifest *m) {
 void ice_manifest_list_write(struct buf *out, const struct ice_manifest *manifests, size_t n, int64_t snapshot_id, int64_t parent_id, int64_t sequence_number) {
     must(out && snapshot_id > 0 && sequence_number > 0);
     ARENA_SCOPE(arena);
-    const struct str meta[] = {STR("snapshot-id"), meta_int(arena, snapshot_id), STR("parent-snapshot-id"), parent_id < 0 ? STR("null") : meta_int(arena, parent_id),
-        STR("sequence-number"), meta_int(arena, sequence_number), STR("format-version"), STR("2")};
+    const struct str meta[] = {STR("snapshot-id"), meta_int(arena, snapshot_id), STR("parent-snapshot-id"),
+        parent_id < 0 ? STR("null") : meta_int(arena, parent_id), STR("sequence-number"), meta_int(arena, sequence_number), STR("format-version"), STR("2")};
     struct avro_writer writer;
     avro_begin(&writer, out, list_schema, true, meta, 4);
     BUF_SCOPE(block);
@@ -227,20 +230,25 @@ static struct str meta_json(struct arena *arena, const json_t *json) {
     return s;
 }
 
-void ice_manifest_write(struct arena *arena, struct buf *out, const json_t *schema, const json_t *spec, const struct ice_entry *entries, size_t n, int64_t sequence_number,
-    struct ice_manifest *manifest) {
+void ice_manifest_write(struct arena *arena, struct buf *out, const json_t *schema, const json_t *spec, const struct ice_entry *entries, size_t n,
+    int64_t sequence_number, struct ice_manifest *manifest) {
     int source;
     must(n && ice_spec_known(spec, &source));
     const json_t *fields = json_object_get(spec, "fields");
-    const struct str meta[] = {STR("schema"), meta_json(arena, schema), STR("schema-id"), meta_int(arena, ice_int(schema, "schema-id", 0)), STR("partition-spec"),
-        meta_json(arena, fields), STR("partition-spec-id"), meta_int(arena, ice_int(spec, "spec-id", 0)), STR("format-version"), STR("2"), STR("content"), STR("data")};
+    const struct str meta[] = {STR("schema"), meta_json(arena, schema), STR("schema-id"), meta_int(arena, ice_int(schema, "schema-id", 0)),
+        STR("partition-spec"), meta_json(arena, fields), STR("partition-spec-id"), meta_int(arena, ice_int(spec, "spec-id", 0)), STR("format-version"),
+        STR("2"), STR("content"), STR("data")};
     BUF_SCOPE(avro_schema);
     put_manifest_schema(&avro_schema, source ? json_array_get(fields, 0) : NULL);
     size_t start = out->n;
     struct avro_writer writer;
     avro_begin(&writer, out, buf_cstr(&avro_schema), true, meta, 6);
-    struct ice_manifest m = {.path = manifest->path, .added_snapshot_id = manifest->added_snapshot_id, .spec_id = (int)ice_int(spec, "spec-id", 0),
-        .sequence_number = sequence_number, .min_sequence_number = sequence_number, .has_summaries = true};
+    struct ice_manifest m = {.path = manifest->path,
+        .added_snapshot_id = manifest->added_snapshot_id,
+        .spec_id = (int)ice_int(spec, "spec-id", 0),
+        .sequence_number = sequence_number,
+        .min_sequence_number = sequence_number,
+        .has_summaries = true};
     BUF_SCOPE(block);
     for (size_t i = 0; i < n; i++) {
         put_entry(&block, &entries[i], source != 0);

@@ -77,7 +77,8 @@ static enum status check_snapshots(const json_t *m, struct err *err) {
     for (size_t i = 0; i < json_array_size(snapshots); i++) {
         const json_t *snapshot = json_array_get(snapshots, i);
         if (!json_is_integer(json_object_get(snapshot, "snapshot-id"))) return err_set(err, E_CORRUPT, "snapshot %zu has no snapshot-id", i + 1);
-        if (!ice_text(snapshot, "manifest-list")) return err_set(err, E_CORRUPT, "snapshot %lld has no manifest-list", (long long)ice_int(snapshot, "snapshot-id", 0));
+        if (!ice_text(snapshot, "manifest-list"))
+            return err_set(err, E_CORRUPT, "snapshot %lld has no manifest-list", (long long)ice_int(snapshot, "snapshot-id", 0));
     }
     int64_t current = ice_int(m, "current-snapshot-id", -1);
     if (current != -1 && !ice_snapshot(m, current)) return err_set(err, E_CORRUPT, "current-snapshot-id %lld is not among the snapshots", (long long)current);
@@ -134,7 +135,8 @@ const char *ice_unreadable(const json_t *metadata) {
     if (ice_version(metadata) < 3) return NULL;
     const json_t *list = json_object_get(ice_schema(metadata), "fields");
     for (size_t i = 0; i < json_array_size(list); i++)
-        if (json_object_get(json_array_get(list, i), "initial-default")) return "a column has a default value for old rows (format version 3), which this version does not apply";
+        if (json_object_get(json_array_get(list, i), "initial-default"))
+            return "a column has a default value for old rows (format version 3), which this version does not apply";
     if (json_array_size(json_object_get(metadata, "encryption-keys"))) return "the table is encrypted (format version 3)";
     return NULL;
 }
@@ -163,8 +165,9 @@ static enum status new_spec(json_t *m, const char *partition_by, struct err *err
             return err_set(err, E_INVALID, "no column %.100s to partition by", partition_by);
         }
         last = 1000;
-        json_array_append_new(fields, json_pack("{s:I, s:I, s:o, s:s}", "source-id", (json_int_t)source, "field-id", (json_int_t)last, "name",
-            json_sprintf("%s_hour", partition_by), "transform", "hour"));
+        json_array_append_new(fields,
+            json_pack("{s:I, s:I, s:o, s:s}", "source-id", (json_int_t)source, "field-id", (json_int_t)last, "name", json_sprintf("%s_hour", partition_by),
+                "transform", "hour"));
     }
     json_object_set_new(m, "default-spec-id", json_integer(0));
     json_object_set_new(m, "partition-specs", json_pack("[{s:i, s:o}]", "spec-id", 0, "fields", fields));
@@ -177,7 +180,8 @@ enum status ice_metadata_new(const struct ice_new_table *table, json_t **out, st
     char uuid[EVENT_ID_TEXT + 1];
     new_uuid(uuid);
     json_t *m = json_pack("{s:i, s:s, s:s, s:i, s:I, s:i, s:i, s:[{s:s, s:i, s:[]}]}", "format-version", 2, "table-uuid", uuid, "location", table->location,
-        "last-sequence-number", 0, "last-updated-ms", (json_int_t)table->now_ms, "last-column-id", 0, "current-schema-id", 0, "schemas", "type", "struct", "schema-id", 0, "fields");
+        "last-sequence-number", 0, "last-updated-ms", (json_int_t)table->now_ms, "last-column-id", 0, "current-schema-id", 0, "schemas", "type", "struct",
+        "schema-id", 0, "fields");
     must(m);
     bool changed;
     enum status s = ice_evolve(m, table->columns, table->columns_n, &changed, err);

@@ -36,7 +36,8 @@ static enum status refuse(struct evolve *e, const char *name, const struct ice_t
     ice_type_to_duckdb(&have_text, have);
     ice_type_to_duckdb(&want_text, want);
     return err_set(e->err, E_UNPROCESSABLE,
-        "column %.100s is %.80s in the table and %.80s in the new data: Iceberg cannot change it (only INTEGER to BIGINT, FLOAT to DOUBLE, more DECIMAL digits); "
+        "column %.100s is %.80s in the table and %.80s in the new data: Iceberg cannot change it (only INTEGER to BIGINT, FLOAT to DOUBLE, more DECIMAL "
+        "digits); "
         "give the column another name, or land it as text in a new table",
         name, buf_cstr(&have_text), buf_cstr(&want_text));
 }
@@ -46,30 +47,21 @@ static bool widen(const struct ice_type *have, const struct ice_type *want, stru
     *result = *have;
     if (have->kind == want->kind && have->kind != ICE_DECIMAL && have->kind != ICE_FIXED) return true;
     switch (have->kind) {
-    case ICE_STRING: /* everything can be written as text */
-        return true;
-    case ICE_INT:
-        result->kind = ICE_LONG;
-        return want->kind == ICE_LONG;
-    case ICE_LONG:
-        return want->kind == ICE_INT;
-    case ICE_FLOAT:
-        result->kind = ICE_DOUBLE;
-        return want->kind == ICE_DOUBLE;
-    case ICE_DOUBLE:
-        return want->kind == ICE_FLOAT || want->kind == ICE_INT;
+    case ICE_STRING: /* everything can be written as text */ return true;
+    case ICE_INT: result->kind = ICE_LONG; return want->kind == ICE_LONG;
+    case ICE_LONG: return want->kind == ICE_INT;
+    case ICE_FLOAT: result->kind = ICE_DOUBLE; return want->kind == ICE_DOUBLE;
+    case ICE_DOUBLE: return want->kind == ICE_FLOAT || want->kind == ICE_INT;
     case ICE_DECIMAL: {
         int digits = want->kind == ICE_DECIMAL ? want->precision - want->scale : want->kind == ICE_INT ? 10 : 19;
-        if ((want->kind != ICE_DECIMAL && want->kind != ICE_INT && want->kind != ICE_LONG) || (want->kind == ICE_DECIMAL && want->scale > have->scale)) return false;
+        if ((want->kind != ICE_DECIMAL && want->kind != ICE_INT && want->kind != ICE_LONG) || (want->kind == ICE_DECIMAL && want->scale > have->scale))
+            return false;
         if (digits + have->scale > result->precision) result->precision = digits + have->scale;
         return result->precision <= 38;
     }
-    case ICE_BINARY:
-        return want->kind == ICE_FIXED;
-    case ICE_FIXED:
-        return want->kind == ICE_FIXED && want->precision == have->precision;
-    default:
-        return false;
+    case ICE_BINARY: return want->kind == ICE_FIXED;
+    case ICE_FIXED: return want->kind == ICE_FIXED && want->precision == have->precision;
+    default: return false;
     }
 }
 
@@ -152,8 +144,8 @@ static enum status check_ids(struct evolve *e, json_t *fields, const struct engi
     for (size_t i = 0; i < n; i++) {
         const json_t *field = find_field(fields, columns[i].name);
         if (columns[i].field_id && ice_int(field, "id", 0) != columns[i].field_id)
-            return err_set(e->err, E_CONFLICT, "column %.100s was planned with id %d and has %lld now: the schema changed meanwhile", columns[i].name, columns[i].field_id,
-                (long long)ice_int(field, "id", 0));
+            return err_set(e->err, E_CONFLICT, "column %.100s was planned with id %d and has %lld now: the schema changed meanwhile", columns[i].name,
+                columns[i].field_id, (long long)ice_int(field, "id", 0));
     }
     return OK;
 }
@@ -198,8 +190,8 @@ static void to_column(struct arena *arena, const struct ice_field *field, struct
     out->field_ids = arena_strdup(arena, buf_cstr(&text));
 }
 
-enum status ice_columns(struct arena *arena, const json_t *schema, const struct engine_column *wanted, size_t wanted_n, struct engine_column **out, size_t *n,
-    struct err *err) {
+enum status ice_columns(
+    struct arena *arena, const json_t *schema, const struct engine_column *wanted, size_t wanted_n, struct engine_column **out, size_t *n, struct err *err) {
     struct ice_field *fields = NULL;
     size_t fields_n;
     enum status s = ice_schema_fields(arena, schema, &fields, &fields_n, err);

@@ -43,7 +43,8 @@ static enum status primitive_from_text(const char *text, struct ice_type *out, s
     int used = 0;
     if (sscanf(text, "decimal( %d , %d )%n", &type.precision, &type.scale, &used) == 2 && used && !text[used]) {
         type.kind = ICE_DECIMAL;
-        if (type.precision < 1 || type.precision > 38 || type.scale < 0 || type.scale > type.precision) return err_set(err, E_CORRUPT, "wrong type %.60s", text);
+        if (type.precision < 1 || type.precision > 38 || type.scale < 0 || type.scale > type.precision)
+            return err_set(err, E_CORRUPT, "wrong type %.60s", text);
         *out = type;
         return OK;
     }
@@ -113,26 +114,24 @@ enum status ice_type_from_json(struct arena *arena, const json_t *json, struct i
 
 json_t *ice_type_to_json(const struct ice_type *type) {
     switch (type->kind) {
-    case ICE_DECIMAL:
-        return json_sprintf("decimal(%d, %d)", type->precision, type->scale);
-    case ICE_FIXED:
-        return json_sprintf("fixed[%d]", type->precision);
+    case ICE_DECIMAL: return json_sprintf("decimal(%d, %d)", type->precision, type->scale);
+    case ICE_FIXED: return json_sprintf("fixed[%d]", type->precision);
     case ICE_LIST:
-        return json_pack("{s:s, s:i, s:o, s:b}", "type", "list", "element-id", type->fields[0].id, "element", ice_type_to_json(&type->fields[0].type), "element-required",
-            type->fields[0].required);
+        return json_pack("{s:s, s:i, s:o, s:b}", "type", "list", "element-id", type->fields[0].id, "element", ice_type_to_json(&type->fields[0].type),
+            "element-required", type->fields[0].required);
     case ICE_MAP:
-        return json_pack("{s:s, s:i, s:o, s:i, s:o, s:b}", "type", "map", "key-id", type->fields[0].id, "key", ice_type_to_json(&type->fields[0].type), "value-id",
-            type->fields[1].id, "value", ice_type_to_json(&type->fields[1].type), "value-required", type->fields[1].required);
+        return json_pack("{s:s, s:i, s:o, s:i, s:o, s:b}", "type", "map", "key-id", type->fields[0].id, "key", ice_type_to_json(&type->fields[0].type),
+            "value-id", type->fields[1].id, "value", ice_type_to_json(&type->fields[1].type), "value-required", type->fields[1].required);
     case ICE_STRUCT: {
         json_t *fields = json_array();
         for (size_t i = 0; i < type->n; i++) {
             const struct ice_field *f = &type->fields[i];
-            json_array_append_new(fields, json_pack("{s:i, s:s, s:b, s:o}", "id", f->id, "name", f->name, "required", f->required, "type", ice_type_to_json(&f->type)));
+            json_array_append_new(
+                fields, json_pack("{s:i, s:s, s:b, s:o}", "id", f->id, "name", f->name, "required", f->required, "type", ice_type_to_json(&f->type)));
         }
         return json_pack("{s:s, s:o}", "type", "struct", "fields", fields);
     }
-    default:
-        return json_string(ice_kind_name(type->kind));
+    default: return json_string(ice_kind_name(type->kind));
     }
 }
 
@@ -221,12 +220,35 @@ static const struct {
     enum ice_kind kind;
     int precision;
 } duckdb_names[] = {
-    {"BOOLEAN", ICE_BOOLEAN, 0}, {"BOOL", ICE_BOOLEAN, 0}, {"TINYINT", ICE_INT, 0}, {"SMALLINT", ICE_INT, 0}, {"UTINYINT", ICE_INT, 0}, {"USMALLINT", ICE_INT, 0},
-    {"INTEGER", ICE_INT, 0}, {"INT", ICE_INT, 0}, {"UINTEGER", ICE_LONG, 0}, {"BIGINT", ICE_LONG, 0}, {"UBIGINT", ICE_DECIMAL, 20}, {"HUGEINT", ICE_DECIMAL, 38},
-    {"UHUGEINT", ICE_DECIMAL, 38}, {"FLOAT", ICE_FLOAT, 0}, {"REAL", ICE_FLOAT, 0}, {"DOUBLE", ICE_DOUBLE, 0}, {"DATE", ICE_DATE, 0}, {"TIME", ICE_TIME, 0},
-    {"TIMESTAMP", ICE_TIMESTAMP, 0}, {"DATETIME", ICE_TIMESTAMP, 0}, {"TIMESTAMP_S", ICE_TIMESTAMP, 0}, {"TIMESTAMP_MS", ICE_TIMESTAMP, 0},
-    {"TIMESTAMP_NS", ICE_TIMESTAMP, 0}, {"TIMESTAMP WITH TIME ZONE", ICE_TIMESTAMPTZ, 0}, {"TIMESTAMPTZ", ICE_TIMESTAMPTZ, 0}, {"UUID", ICE_UUID, 0},
-    {"BLOB", ICE_BINARY, 0}, {"BYTEA", ICE_BINARY, 0}, {"DECIMAL", ICE_DECIMAL, 18},
+    {"BOOLEAN", ICE_BOOLEAN, 0},
+    {"BOOL", ICE_BOOLEAN, 0},
+    {"TINYINT", ICE_INT, 0},
+    {"SMALLINT", ICE_INT, 0},
+    {"UTINYINT", ICE_INT, 0},
+    {"USMALLINT", ICE_INT, 0},
+    {"INTEGER", ICE_INT, 0},
+    {"INT", ICE_INT, 0},
+    {"UINTEGER", ICE_LONG, 0},
+    {"BIGINT", ICE_LONG, 0},
+    {"UBIGINT", ICE_DECIMAL, 20},
+    {"HUGEINT", ICE_DECIMAL, 38},
+    {"UHUGEINT", ICE_DECIMAL, 38},
+    {"FLOAT", ICE_FLOAT, 0},
+    {"REAL", ICE_FLOAT, 0},
+    {"DOUBLE", ICE_DOUBLE, 0},
+    {"DATE", ICE_DATE, 0},
+    {"TIME", ICE_TIME, 0},
+    {"TIMESTAMP", ICE_TIMESTAMP, 0},
+    {"DATETIME", ICE_TIMESTAMP, 0},
+    {"TIMESTAMP_S", ICE_TIMESTAMP, 0},
+    {"TIMESTAMP_MS", ICE_TIMESTAMP, 0},
+    {"TIMESTAMP_NS", ICE_TIMESTAMP, 0},
+    {"TIMESTAMP WITH TIME ZONE", ICE_TIMESTAMPTZ, 0},
+    {"TIMESTAMPTZ", ICE_TIMESTAMPTZ, 0},
+    {"UUID", ICE_UUID, 0},
+    {"BLOB", ICE_BINARY, 0},
+    {"BYTEA", ICE_BINARY, 0},
+    {"DECIMAL", ICE_DECIMAL, 18},
 };
 
 static enum status decimal_from_duckdb(struct str inner, struct ice_type *out, struct err *err) {
@@ -298,9 +320,7 @@ static void put_quoted(struct buf *out, const char *name) {
 
 void ice_type_to_duckdb(struct buf *out, const struct ice_type *type) {
     switch (type->kind) {
-    case ICE_DECIMAL:
-        buf_printf(out, "DECIMAL(%d,%d)", type->precision, type->scale);
-        return;
+    case ICE_DECIMAL: buf_printf(out, "DECIMAL(%d,%d)", type->precision, type->scale); return;
     case ICE_LIST:
         ice_type_to_duckdb(out, &type->fields[0].type);
         buf_text(out, "[]");
@@ -322,8 +342,7 @@ void ice_type_to_duckdb(struct buf *out, const struct ice_type *type) {
         }
         buf_char(out, ')');
         return;
-    default:
-        buf_text(out, names[type->kind].duckdb);
+    default: buf_text(out, names[type->kind].duckdb);
     }
 }
 

@@ -22,27 +22,35 @@ struct metric metric_snapshots = {"cupel_lake_snapshots", "Snapshots kept.", MET
 struct metric metric_table_bytes = {"cupel_lake_table_bytes", "Bytes of the data files of the current snapshot.", METRIC_GAUGE, "table"};
 
 const struct engine_column bronze_columns[] = {
-    {.name = "_event_id", .type = "UUID"}, {.name = "_stream", .type = "VARCHAR"}, {.name = "_partition", .type = "INTEGER"}, {.name = "_offset", .type = "BIGINT"},
-    {.name = "_received_at", .type = "TIMESTAMP WITH TIME ZONE"}, {.name = "_source", .type = "VARCHAR"}, {.name = "_key", .type = "VARCHAR"},
-    {.name = "_headers", .type = "MAP(VARCHAR, VARCHAR)"}, {.name = "_content_type", .type = "VARCHAR"}, {.name = "payload", .type = "VARCHAR"},
-    {.name = "_body", .type = "BLOB"}, {.name = "_valid_json", .type = "BOOLEAN"},
+    {.name = "_event_id", .type = "UUID"},
+    {.name = "_stream", .type = "VARCHAR"},
+    {.name = "_partition", .type = "INTEGER"},
+    {.name = "_offset", .type = "BIGINT"},
+    {.name = "_received_at", .type = "TIMESTAMP WITH TIME ZONE"},
+    {.name = "_source", .type = "VARCHAR"},
+    {.name = "_key", .type = "VARCHAR"},
+    {.name = "_headers", .type = "MAP(VARCHAR, VARCHAR)"},
+    {.name = "_content_type", .type = "VARCHAR"},
+    {.name = "payload", .type = "VARCHAR"},
+    {.name = "_body", .type = "BLOB"},
+    {.name = "_valid_json", .type = "BOOLEAN"},
 };
 const size_t bronze_columns_n = sizeof(bronze_columns) / sizeof(bronze_columns[0]);
 
 /* Absolute, without . and .. parts: the path becomes part of URIs that other programs compare as text. */
-static char *absolute(struct arena *arena, const char *path) {
-    char *whole = path[0] == '/' ? arena_strdup(arena, path) : arena_printf(arena, "%s/%s", host_current_dir(arena), path);
-    char *out = arena_zalloc(arena, strlen(whole) + 2), *save = NULL;
+static char *absolute(const char *path) {
+    ARENA_SCOPE(tmp);
+    char *whole = path[0] == '/' ? arena_strdup(tmp, path) : arena_printf(tmp, "%s/%s", host_current_dir(tmp), path), *save = NULL;
+    BUF_SCOPE(out);
     for (char *part = strtok_r(whole, "/", &save); part; part = strtok_r(NULL, "/", &save)) {
         if (!strcmp(part, ".")) continue;
-        if (!strcmp(part, "..")) {
-            char *last = strrchr(out, '/');
-            if (last) *last = 0;
-            continue;
+        if (strcmp(part, "..")) {
+            buf_printf(&out, "/%s", part);
+        } else {
+            while (out.n && out.p[--out.n] != '/') {}
         }
-        strcat(strcat(out, "/"), part);
     }
-    return out;
+    return buf_take(&out);
 }
 
 static void set_defaults(struct lake_options *o) {
@@ -63,7 +71,8 @@ static enum status prepare_folders(struct lake *lake, struct err *err) {
     enum status s = fs_mkdirs(fs, temporary, err);
     if (!s) s = fs->sync_dir(fs->self, lake->dir, err);
     const char *slash = strrchr(lake->dir, '/');
-    if (!s && slash && slash != lake->dir) s = fs->sync_dir(fs->self, arena_strndup(tmp, lake->dir, (size_t)(slash - lake->dir)), err); /* the lake's own entry */
+    if (!s && slash && slash != lake->dir)
+        s = fs->sync_dir(fs->self, arena_strndup(tmp, lake->dir, (size_t)(slash - lake->dir)), err); /* the lake's own entry */
     return s;
 }
 
@@ -72,8 +81,7 @@ enum status lake_open(const struct lake_options *options, struct lake **out, str
     struct lake *lake = mem_zalloc(sizeof(*lake));
     lake->o = *options;
     set_defaults(&lake->o);
-    ARENA_SCOPE(tmp);
-    lake->dir = mem_strdup(absolute(tmp, options->dir));
+    lake->dir = absolute(options->dir);
     lake->root_uri = mem_printf("file://%s", lake->dir);
     lake->o.dir = lake->dir;
     lake->tables = map_new();
@@ -87,7 +95,8 @@ enum status lake_open(const struct lake_options *options, struct lake **out, str
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) metric_register(all[i]);
     enum status s = prepare_folders(lake, err);
     if (!s) {
-        WITH_LOCK(&lake->lock);
+        WITH_LOCK (&lake->lock)
+            ;
         s = tables_refresh(lake, err);
     }
     if (s) {
@@ -152,9 +161,14 @@ char *lake_temporary_path(struct lake *lake, struct arena *arena, const char *su
 /* ---- streams ---- */
 
 static enum status make_bronze(struct lake *lake, const char *name, const char *number, struct err *err) {
-    const char *const properties[] = {STREAM_PROPERTY, number, "write.metadata.delete-after-commit.enabled", "true", "write.metadata.previous-versions-max", "100",
-        "write.parquet.compression-codec", "zstd", NULL};
-    struct table_change change = {.schema = "bronze", .name = name, .make = true, .partition_by = "_received_at", .columns = bronze_columns, .columns_n = bronze_columns_n,
+    const char *const properties[] = {STREAM_PROPERTY, number, "write.metadata.delete-after-commit.enabled", "true", "write.metadata.previous-versions-max",
+        "100", "write.parquet.compression-codec", "zstd", NULL};
+    struct table_change change = {.schema = "bronze",
+        .name = name,
+        .make = true,
+        .partition_by = "_received_at",
+        .columns = bronze_columns,
+        .columns_n = bronze_columns_n,
         .properties = properties};
     bool uncertain;
     return table_commit(lake, &change, 1, NULL, NULL, &uncertain, err);
@@ -208,7 +222,8 @@ enum status lake_add_stream(struct lake *lake, uint16_t number, const char *name
     if (s) return err_prefix(err, "bronze table of stream %s", name);
     report_landed(lake, v, number); /* on restart the table wins */
     table_unref(&v);
-    WITH_LOCK(&lake->lock);
+    WITH_LOCK (&lake->lock)
+        ;
     enter_stream(lake, number, name)->options = *options;
     lake->dirty = true;
     return OK;
@@ -248,7 +263,7 @@ static const char *partition_column(const struct lake_append *a) {
 }
 
 struct target {
-    const char *dir;    /* of the table */
+    const char *dir; /* of the table */
     const char *folder; /* partition field's name, NULL: no folders by partition */
 };
 
@@ -279,11 +294,15 @@ struct placed { /* files that are at their final names */
     size_t n;
 };
 
-static enum status place_file(struct lake *lake, const struct lake_file *from, const struct target *target, struct placed *placed, struct new_file *to,
-    struct err *err) {
+static enum status place_file(
+    struct lake *lake, const struct lake_file *from, const struct target *target, struct placed *placed, struct new_file *to, struct err *err) {
     const struct fs *fs = lake->o.host->fs;
-    *to = (struct new_file){.relative = table_data_name(placed->arena, target->folder, from->hour_ms), .hour_ms = from->hour_ms, .rows = from->rows, .size_bytes = from->size_bytes,
-        .columns = from->columns, .columns_n = from->columns_n};
+    *to = (struct new_file){.relative = table_data_name(placed->arena, target->folder, from->hour_ms),
+        .hour_ms = from->hour_ms,
+        .rows = from->rows,
+        .size_bytes = from->size_bytes,
+        .columns = from->columns,
+        .columns_n = from->columns_n};
     char *path = arena_printf(placed->arena, "%s/%s", target->dir, to->relative);
     char *dir = arena_strndup(placed->arena, path, (size_t)(strrchr(path, '/') - path));
     enum status s = parquet_check(fs, from->temporary_path, from->size_bytes, err);
@@ -303,13 +322,21 @@ static enum status place_all(struct lake *lake, const struct lake_append *a, str
     struct new_file *files = arena_new_array(placed->arena, struct new_file, a->files_n + 1);
     for (size_t i = 0; i < a->files_n; i++)
         if ((s = place_file(lake, &a->files[i], &target, placed, &files[i], err))) return err_prefix(err, "table %s.%s", a->schema, a->name);
-    *change = (struct table_change){.schema = a->schema, .name = a->name, .make = true, .partition_by = partition_column(a), .columns = a->columns, .columns_n = a->columns_n,
-        .files = files, .files_n = a->files_n, .operation = a->files_n ? "append" : NULL, .properties = a->properties};
+    *change = (struct table_change){.schema = a->schema,
+        .name = a->name,
+        .make = true,
+        .partition_by = partition_column(a),
+        .columns = a->columns,
+        .columns_n = a->columns_n,
+        .files = files,
+        .files_n = a->files_n,
+        .operation = a->files_n ? "append" : NULL,
+        .properties = a->properties};
     return OK;
 }
 
-enum status lake_commit_checked(struct lake *lake, const struct lake_append *appends, size_t n, const struct commit_check *check, commit_also also, void *context,
-    struct err *err) {
+enum status lake_commit_checked(
+    struct lake *lake, const struct lake_append *appends, size_t n, const struct commit_check *check, commit_also also, void *context, struct err *err) {
     must(lake && n);
     ARENA_SCOPE(arena);
     struct table_change *changes = arena_new_array(arena, struct table_change, n);
@@ -348,19 +375,19 @@ enum status lake_replace(struct lake *lake, const char *schema, const char *name
     return s;
 }
 
-enum status lake_commit(struct lake *lake, const struct lake_append *appends, size_t n, enum status (*also)(void *context, struct ledger *ledger, struct err *err),
-    void *context, struct err *err) {
+enum status lake_commit(struct lake *lake, const struct lake_append *appends, size_t n,
+    enum status (*also)(void *context, struct ledger *ledger, struct err *err), void *context, struct err *err) {
     return lake_commit_checked(lake, appends, n, NULL, also, context, err);
 }
 
-static enum status copy_columns(struct arena *arena, const json_t *metadata, const struct engine_column *columns, size_t columns_n, struct engine_column **out,
-    struct err *err) {
+static enum status copy_columns(
+    struct arena *arena, const json_t *metadata, const struct engine_column *columns, size_t columns_n, struct engine_column **out, struct err *err) {
     size_t n;
     return ice_columns(arena, ice_schema(metadata), columns, columns_n, out, &n, err);
 }
 
-enum status lake_plan_columns(struct lake *lake, struct arena *arena, const char *schema, const char *name, const struct engine_column *columns, size_t columns_n,
-    struct engine_column **out, struct err *err) {
+enum status lake_plan_columns(struct lake *lake, struct arena *arena, const char *schema, const char *name, const struct engine_column *columns,
+    size_t columns_n, struct engine_column **out, struct err *err) {
     struct table_version *v = NULL;
     json_t *metadata = NULL, *dropped = NULL;
     enum status s = table_get(lake, schema, name, &v, err);

@@ -16,14 +16,14 @@ struct lake;
 
 struct lake_options {
     const struct host *host;
-    const char *dir;                /* data/lake; the warehouse location of the catalog is its absolute path as file:// URI */
+    const char *dir; /* data/lake; the warehouse location of the catalog is its absolute path as file:// URI */
     struct ledger *ledger;
     struct engine *engine;
-    struct stream_log *log;         /* NULL in commands that only look at tables */
-    uint64_t flush_bytes;           /* default 128 MB of payload and envelope per stream */
-    int64_t flush_ms;               /* default 300 s since the oldest unlanded record */
-    int64_t snapshot_retention_ms;  /* default 5 d; at least 10 snapshots stay */
-    uint64_t target_file_bytes;     /* bin-packing of closed hours; default 128 MB */
+    struct stream_log *log; /* NULL in commands that only look at tables */
+    uint64_t flush_bytes; /* default 128 MB of payload and envelope per stream */
+    int64_t flush_ms; /* default 300 s since the oldest unlanded record */
+    int64_t snapshot_retention_ms; /* default 5 d; at least 10 snapshots stay */
+    uint64_t target_file_bytes; /* bin-packing of closed hours; default 128 MB */
 };
 
 enum status lake_open(const struct lake_options *options, struct lake **out, struct err *err);
@@ -32,9 +32,9 @@ void lake_close(struct lake **lake);
 /* ---- streams to bronze ---- */
 
 struct lake_stream_options {
-    uint64_t flush_bytes;           /* 0: the lake's */
+    uint64_t flush_bytes; /* 0: the lake's */
     int64_t flush_ms;
-    int64_t retention_ms;           /* of bronze; 0: for ever */
+    int64_t retention_ms; /* of bronze; 0: for ever */
 };
 /* Makes bronze.<name> when missing (id of the stream as table property), so that it can be queried from the first event on. */
 enum status lake_add_stream(struct lake *lake, uint16_t number, const char *name, const struct lake_stream_options *options, struct err *err);
@@ -48,38 +48,38 @@ enum status lake_flush(struct lake *lake, const char *stream, struct err *err); 
 
 /* ---- commits by other writers in this process (landing, models) ---- */
 
-struct lake_file {                  /* a Parquet file already made, still under its temporary name */
+struct lake_file { /* a Parquet file already made, still under its temporary name */
     const char *temporary_path;
-    int64_t hour_ms;                /* partition value: receipt hour; for tables without partitioning ignored */
+    int64_t hour_ms; /* partition value: receipt hour; for tables without partitioning ignored */
     uint64_t rows, size_bytes;
     const struct engine_column_stats *columns;
     size_t columns_n;
 };
 
-struct lake_append {                /* one table's part of a commit */
+struct lake_append { /* one table's part of a commit */
     const char *schema, *name;
     const struct engine_column *columns; /* wanted columns: new ones are added to the schema, narrower types widened; field_id 0 = by name */
     size_t columns_n;
     const struct lake_file *files;
     size_t files_n;
-    const char *const *properties;  /* name, value, …, NULL: table properties set in the same metadata */
+    const char *const *properties; /* name, value, …, NULL: table properties set in the same metadata */
 };
 
 /* Syncs the files, checks their footers, moves them to their final names, writes manifests and metadata, and swaps the pointers of all tables in ONE ledger
  * transaction, together with `also` (may be NULL), which runs inside it. All or nothing. Tables that do not exist are made. E_CONFLICT after repeated
  * foreign commits. */
-enum status lake_commit(struct lake *lake, const struct lake_append *appends, size_t n, enum status (*also)(void *context, struct ledger *ledger, struct err *err),
-    void *context, struct err *err);
+enum status lake_commit(struct lake *lake, const struct lake_append *appends, size_t n,
+    enum status (*also)(void *context, struct ledger *ledger, struct err *err), void *context, struct err *err);
 
 /* The columns with field ids that a table would have after adding `columns` (for engine_copy.columns before the commit). In the arena. */
-enum status lake_plan_columns(struct lake *lake, struct arena *arena, const char *schema, const char *name, const struct engine_column *columns, size_t columns_n,
-    struct engine_column **out, struct err *err);
+enum status lake_plan_columns(struct lake *lake, struct arena *arena, const char *schema, const char *name, const struct engine_column *columns,
+    size_t columns_n, struct engine_column **out, struct err *err);
 /* A fresh temporary path below data/lake/tmp on the same disk as the tables. */
 char *lake_temporary_path(struct lake *lake, struct arena *arena, const char *suffix);
 
 /* ---- reading ---- */
 
-struct lake_pin;                    /* keeps the files of its view from expiry until released */
+struct lake_pin; /* keeps the files of its view from expiry until released */
 enum status lake_pin(struct lake *lake, struct lake_pin **out, struct err *err);
 const struct engine_view *lake_pin_view(const struct lake_pin *pin);
 void lake_unpin(struct lake_pin **pin);
@@ -90,7 +90,8 @@ enum status lake_find_event(struct lake *lake, struct event_address address, str
 
 /* JSON for /v1/tables and `cupel table …`. */
 enum status lake_tables_json(struct lake *lake, struct buf *out, struct err *err);
-enum status lake_table_json(struct lake *lake, const char *schema, const char *name, struct buf *out, struct err *err); /* schema, snapshots, files, properties */
+enum status lake_table_json(
+    struct lake *lake, const char *schema, const char *name, struct buf *out, struct err *err); /* schema, snapshots, files, properties */
 
 /* ---- maintenance ---- */
 struct lake_maintained {

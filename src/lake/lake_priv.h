@@ -22,7 +22,7 @@
 struct table_file {
     const char *path; /* absolute */
     const char *uri;
-    int64_t hour;     /* partition, hours since 1970; HOUR_NONE: null or another spec */
+    int64_t hour; /* partition, hours since 1970; HOUR_NONE: null or another spec */
     int spec_id;
     int64_t records, size_bytes, sequence_number;
     bool received_known, partition_known, offset_known;
@@ -46,12 +46,12 @@ struct table_version {
     uint64_t number;
     const char *schema, *name;
     const char *pointer; /* metadata URI as the catalog has it */
-    const char *dir;     /* folder where the table really is */
-    json_t *metadata;    /* NULL: could not be loaded, see unreadable */
+    const char *dir; /* folder where the table really is */
+    json_t *metadata; /* NULL: could not be loaded, see unreadable */
     struct ice_manifest *manifests;
     struct table_part **parts; /* one per manifest */
     size_t manifests_n;
-    const char **files;  /* paths of all parts */
+    const char **files; /* paths of all parts */
     size_t files_n;
     uint64_t records, bytes;
     struct engine_column *columns;
@@ -65,15 +65,15 @@ struct lake_stream {
     char *name;
     struct lake_stream_options options;
     int64_t retry_at_ms, backoff_ms; /* after a failed flush; monotonic */
-    uint32_t short_flushes;          /* flushes in a row that found fewer rows than offsets */
-    bool gone;                       /* dropped; entries stay until the lake is closed, since others may hold a pointer */
+    uint32_t short_flushes; /* flushes in a row that found fewer rows than offsets */
+    bool gone; /* dropped; entries stay until the lake is closed, since others may hold a pointer */
     struct series *lag_ms, *flush_rows, *flush_bytes, *flush_failures, *flush_seconds;
 };
 
 struct lake_table {
     char *schema, *name;
-    struct table_version *current;   /* never NULL */
-    bool seen;                       /* during refresh */
+    struct table_version *current; /* never NULL */
+    bool seen; /* during refresh */
     /* what the last view said of it, so that its version moves only when something changed */
     uint64_t shown_number, shown_version;
     bool shown_has_log;
@@ -102,10 +102,10 @@ struct doomed {
 
 struct lake {
     struct lake_options o;
-    char *dir;      /* absolute */
+    char *dir; /* absolute */
     char *root_uri;
     mutex commit_lock, lock;
-    struct map *tables;  /* "schema.name" -> struct lake_table */
+    struct map *tables; /* "schema.name" -> struct lake_table */
     struct map *streams; /* name -> struct lake_stream; entries live until close */
     bool loaded, dirty;
     uint64_t catalog_version, next_number, epoch;
@@ -119,7 +119,6 @@ struct lake {
     mutex flush_lock; /* one flush at a time */
     int64_t next_maintenance_ms, next_trim_ms;
     uint64_t maintenance_rounds;
-
 };
 
 /* ---- table.c: versions ---- */
@@ -134,7 +133,8 @@ enum status table_path(struct arena *arena, const struct table_version *version,
 enum status table_resolve(struct arena *arena, const char *location, const char *dir, const char *uri, char **out, struct err *err);
 /* The URI by which this table's metadata names a path below its folder. */
 char *table_uri(struct arena *arena, const struct table_version *version, const char *relative);
-enum status table_read(struct lake *lake, struct arena *arena, const struct table_version *version, const char *uri, size_t size_max, struct str *out, struct err *err);
+enum status table_read(
+    struct lake *lake, struct arena *arena, const struct table_version *version, const char *uri, size_t size_max, struct str *out, struct err *err);
 /* Landed offset of a partition of stream `number`: the table's property, or, when a foreign writer has removed it, the highest that a snapshot's summary
  * says. */
 uint64_t table_position(const struct table_version *version, uint16_t number, uint16_t partition);
@@ -168,16 +168,16 @@ struct new_file {
 
 struct table_change {
     const char *schema, *name;
-    bool make;                  /* when it does not exist */
-    const char *partition_by;   /* of a table that is made */
+    bool make; /* when it does not exist */
+    const char *partition_by; /* of a table that is made */
     const struct engine_column *columns; /* evolve to hold these; NULL: leave the schema */
     size_t columns_n;
     const struct new_file *files;
     size_t files_n;
-    const struct map *removed;  /* URIs of data files that go; E_CONFLICT when one is not live any more. NULL: none */
-    const char *operation;      /* append | replace | delete; NULL: no snapshot */
+    const struct map *removed; /* URIs of data files that go; E_CONFLICT when one is not live any more. NULL: none */
+    const char *operation; /* append | replace | delete; NULL: no snapshot */
     const char *const *properties; /* name, value (NULL: remove is not offered), …, NULL */
-    int64_t expire_older_than_ms;  /* 0: no expiry */
+    int64_t expire_older_than_ms; /* 0: no expiry */
     size_t expire_keep;
     /* Looks at the version that the commit builds on; a failure ends the commit. May be NULL. */
     enum status (*check)(void *context, const struct table_version *base, struct err *err);
@@ -192,7 +192,7 @@ typedef enum status (*commit_also)(void *context, struct ledger *ledger, struct 
 enum status table_commit(struct lake *lake, struct table_change *changes, size_t n, commit_also also, void *context, bool *uncertain, struct err *err);
 
 /* ---- table_snapshot.c: manifests and manifest list of a new snapshot ---- */
-struct written {               /* files of one attempt, for its cleanup */
+struct written { /* files of one attempt, for its cleanup */
     char **paths;
     size_t n, cap;
 };
@@ -201,7 +201,7 @@ struct snapshot_work {
     struct arena *arena;
     const struct table_version *base; /* NULL: the table is being made */
     const char *dir;
-    json_t *metadata;          /* the new one: gets the snapshot */
+    json_t *metadata; /* the new one: gets the snapshot */
     const struct table_change *change;
     int64_t now_ms;
     struct written written;
@@ -228,8 +228,8 @@ struct commit_check {
     void *context;
 };
 /* lake_commit, looking at each version that it builds on. */
-enum status lake_commit_checked(struct lake *lake, const struct lake_append *appends, size_t n, const struct commit_check *check, commit_also also, void *context,
-    struct err *err);
+enum status lake_commit_checked(
+    struct lake *lake, const struct lake_append *appends, size_t n, const struct commit_check *check, commit_also also, void *context, struct err *err);
 /* One new file in place of `removed` (URIs), operation replace. */
 enum status lake_replace(struct lake *lake, const char *schema, const char *name, const struct lake_file *file, const struct map *removed, struct err *err);
 

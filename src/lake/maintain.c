@@ -49,7 +49,8 @@ static enum status fold(void *context, struct ledger *ledger, struct err *err) {
 
 /* A pinned view may still have to read this segment: it stays until the pin is gone. */
 static bool needed_by_pin(struct lake *lake, uint32_t segment) {
-    WITH_LOCK(&lake->lock);
+    WITH_LOCK (&lake->lock)
+        ;
     for (const struct shared_view *v = lake->views; v; v = v->next)
         if ((v != lake->view || v->refs > 1) && (v->log_from >> 32) <= segment) return true;
     return false;
@@ -127,7 +128,8 @@ static void note(const struct table_version *v, const char *what, enum status s,
 }
 
 static bool stopping(struct lake *lake) {
-    WITH_LOCK(&lake->writer_lock);
+    WITH_LOCK (&lake->writer_lock)
+        ;
     return lake->writer_stop;
 }
 

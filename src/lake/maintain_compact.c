@@ -71,7 +71,8 @@ static enum status copy_bin(struct bin *b, const char *path, struct engine_copie
     buf_text(&sql, "SELECT * FROM ");
     table_put_files(&sql, b->version, b->files, b->n);
     if (has_order(b->version)) buf_text(&sql, " ORDER BY _received_at, _event_id");
-    struct engine_copy copy = {.sql = buf_cstr(&sql), .path = path, .columns = b->version->columns, .columns_n = b->version->columns_n, .time_ms = COPY_TIME_MS};
+    struct engine_copy copy = {
+        .sql = buf_cstr(&sql), .path = path, .columns = b->version->columns, .columns_n = b->version->columns_n, .time_ms = COPY_TIME_MS};
     enum status s = engine_copy(b->lake->o.engine, b->arena, &copy, copied, err);
     if (!s && copied->rows != b->rows)
         return err_set(err, E_CORRUPT, "bin-packing %s.%s: %" PRIu64 " rows came out of %" PRIu64, b->version->schema, b->version->name, copied->rows, b->rows);
@@ -86,8 +87,12 @@ static enum status pack(struct bin *b, struct lake_maintained *out, struct err *
     struct map *removed = map_new();
     for (size_t i = 0; i < b->n; i++) map_put(removed, str_of(b->files[i]->uri), (void *)(uintptr_t)b->files[i]);
     if (!s) {
-        struct lake_file file = {.temporary_path = path, .hour_ms = b->files[0]->hour == HOUR_NONE ? 0 : b->files[0]->hour * HOUR_MS, .rows = copied.rows,
-            .size_bytes = copied.size_bytes, .columns = copied.columns, .columns_n = copied.columns_n};
+        struct lake_file file = {.temporary_path = path,
+            .hour_ms = b->files[0]->hour == HOUR_NONE ? 0 : b->files[0]->hour * HOUR_MS,
+            .rows = copied.rows,
+            .size_bytes = copied.size_bytes,
+            .columns = copied.columns,
+            .columns_n = copied.columns_n};
         s = lake_replace(b->lake, b->version->schema, b->version->name, &file, removed, err);
     }
     map_free(&removed);
@@ -102,7 +107,8 @@ static enum status pack(struct bin *b, struct lake_maintained *out, struct err *
 }
 
 /* Files of one hour, smallest first, into bins up to the target size. */
-static enum status pack_all(struct lake *lake, const struct table_version *v, const struct candidate *list, size_t n, struct lake_maintained *out, struct err *err) {
+static enum status pack_all(
+    struct lake *lake, const struct table_version *v, const struct candidate *list, size_t n, struct lake_maintained *out, struct err *err) {
     for (size_t at = 0; at < n;) {
         ARENA_SCOPE(arena);
         struct bin b = {.lake = lake, .arena = arena, .version = v, .files = arena_new_array(arena, const struct table_file *, n - at)};
@@ -137,7 +143,8 @@ enum status lake_compact(struct lake *lake, const char *schema, const char *name
         size_t n = find_candidates(lake, v, open_hours_too, list);
         s = pack_all(lake, v, list, n, &done, err);
         if (done.files_before)
-            log_info("lake", "small files packed", LOG_STR("table", name), LOG_INT("files_before", done.files_before), LOG_INT("files_after", done.files_after), NULL);
+            log_info("lake", "small files packed", LOG_STR("table", name), LOG_INT("files_before", done.files_before), LOG_INT("files_after", done.files_after),
+                NULL);
         if (!s) *out = done;
     }
     table_unref(&v);

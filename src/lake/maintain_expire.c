@@ -110,7 +110,9 @@ static enum status delete_expired(struct lake *lake, const struct table_version 
         s = add_data(&gone, value, false, err);
     }
     if (!s && any) s = add_all_data(&kept, true, err);
-    if (!s) *deleted = delete_unreached(&gone, gone.lists, kept.lists) + delete_unreached(&gone, gone.manifests, kept.manifests) + delete_unreached(&gone, gone.data, kept.data);
+    if (!s)
+        *deleted = delete_unreached(&gone, gone.lists, kept.lists) + delete_unreached(&gone, gone.manifests, kept.manifests) +
+            delete_unreached(&gone, gone.data, kept.data);
     reach_end(&kept);
     reach_end(&gone);
     return s;
@@ -227,7 +229,8 @@ enum status maintain_orphans(struct lake *lake, int64_t older_than_ms, uint64_t 
         struct table_version *v = NULL;
         struct err why = {0};
         bool ours = !table_get(lake, all[i]->schema, all[i]->name, &v, &why) && v->metadata && !ice_unreadable(v->metadata) && !strncmp(v->dir, lake->dir, own);
-        if (ours && sweep_table(lake, v, older_than_ms, deleted, &why)) log_warn("lake", "orphans were not looked for", LOG_STR("table", v->name), LOG_STR("error", why.text), NULL);
+        if (ours && sweep_table(lake, v, older_than_ms, deleted, &why))
+            log_warn("lake", "orphans were not looked for", LOG_STR("table", v->name), LOG_STR("error", why.text), NULL);
         table_unref(&v);
         mutex_unlock(&lake->commit_lock);
         table_unref(&all[i]);

@@ -53,7 +53,7 @@ enum status lake_verify(struct lake *lake, struct buf *report_json, uint64_t *pr
 /* ---- recover ---- */
 
 struct found {
-    char *name;       /* of the metadata file */
+    char *name; /* of the metadata file */
     uint64_t version; /* number in its name */
     int64_t updated_ms, sequence;
 };
@@ -88,7 +88,8 @@ static enum status list_metadata(struct recovery *r, struct found **out, size_t 
         ARENA_SCOPE(tmp);
         struct str bytes;
         json_t *m;
-        if (fs_read_all(fs, tmp, arena_printf(tmp, "%s/%s", folder, entries[i].name), ICE_METADATA_BYTES_MAX, &bytes, NULL) || ice_metadata_parse(bytes, &m, NULL)) {
+        if (fs_read_all(fs, tmp, arena_printf(tmp, "%s/%s", folder, entries[i].name), ICE_METADATA_BYTES_MAX, &bytes, NULL) ||
+            ice_metadata_parse(bytes, &m, NULL)) {
             torn++;
             continue;
         }
@@ -129,7 +130,8 @@ static char *pointer_for(struct recovery *r, const char *file) {
 }
 
 static struct table_version *load_pointer(struct lake *lake, const char *schema, const char *name, const char *pointer) {
-    WITH_LOCK(&lake->lock);
+    WITH_LOCK (&lake->lock)
+        ;
     struct table_version *v;
     table_load(lake, schema, name, pointer, NULL, &v);
     return v;
@@ -185,7 +187,10 @@ static enum status recover_table(struct recovery *r, struct err *err) {
     }
     const char *expected = s ? NULL : entry.metadata_location;
     if ((s = ledger_catalog_swap(r->lake->o.ledger, r->schema, r->name, expected, pointer, err))) return s;
-    json_object_set_new(r->report, "result", json_string(moved ? "registered at its new place" : expected ? "moved to the newest whole version" : "registered"));
+    json_object_set_new(r->report, "result",
+        json_string(moved  ? "registered at its new place"
+                : expected ? "moved to the newest whole version"
+                           : "registered"));
     return OK;
 }
 
@@ -197,7 +202,8 @@ static enum status recover_schema(struct lake *lake, const char *schema, json_t 
     size_t n;
     enum status s = fs->list(fs->self, arena, dir, &entries, &n, err);
     for (size_t i = 0; !s && i < n; i++) {
-        struct recovery r = {.lake = lake, .arena = arena, .schema = schema, .name = entries[i].name, .dir = arena_printf(arena, "%s/%s", dir, entries[i].name)};
+        struct recovery r = {
+            .lake = lake, .arena = arena, .schema = schema, .name = entries[i].name, .dir = arena_printf(arena, "%s/%s", dir, entries[i].name)};
         if (!entries[i].stat.is_dir || !fs_exists(fs, arena_printf(arena, "%s/metadata", r.dir)) || table_check_name(schema, r.name, NULL)) continue;
         r.report = json_pack("{s:s, s:s}", "schema", schema, "name", r.name);
         struct err why = {0};

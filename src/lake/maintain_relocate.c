@@ -1,5 +1,5 @@
-/* Writing the place where a table is now into all of its metadata, after its folder was moved. We ourselves resolve the recorded location (table_resolve); other
- * programs take URIs as they stand. Manifests and lists are written anew under new names, the old ones become orphans; no data file is touched. */
+/* Writing the place where a table is now into all of its metadata, after its folder was moved. We ourselves resolve the recorded location (table_resolve);
+ * other programs take URIs as they stand. Manifests and lists are written anew under new names, the old ones become orphans; no data file is touched. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +9,7 @@
 
 struct relocation {
     struct snapshot_work work; /* base: the table as it is, metadata: the new one */
-    struct map *manifests;     /* old URI -> struct ice_manifest, rewritten */
+    struct map *manifests; /* old URI -> struct ice_manifest, rewritten */
 };
 
 /* The same file under the new location. */
@@ -24,7 +24,8 @@ static enum status rewrite_manifest(struct relocation *r, const struct ice_manif
     struct arena *arena = r->work.arena;
     int source;
     const json_t *spec = ice_spec(r->work.metadata, old->spec_id);
-    if (old->content || !spec || !ice_spec_known(spec, &source)) return err_set(err, E_UNSUPPORTED, "%.200s has delete files or a partition spec of another kind", old->path);
+    if (old->content || !spec || !ice_spec_known(spec, &source))
+        return err_set(err, E_UNSUPPORTED, "%.200s has delete files or a partition spec of another kind", old->path);
     struct str bytes;
     struct ice_entry *entries;
     size_t n, kept = 0;
@@ -101,7 +102,8 @@ enum status table_relocate(struct lake *lake, struct arena *arena, struct table_
     json_object_set_new(r.work.metadata, "location", json_string(arena_printf(arena, "file://%s", v->dir)));
     enum status s = rewrite_all(&r, err);
     const char *file = strrchr(v->pointer, '/');
-    char *relative = arena_printf(arena, "metadata/%05llu-%s.metadata.json", (unsigned long long)(file ? strtoull(file + 1, NULL, 10) + 1 : 0), new_uuid_text(arena));
+    char *relative =
+        arena_printf(arena, "metadata/%05llu-%s.metadata.json", (unsigned long long)(file ? strtoull(file + 1, NULL, 10) + 1 : 0), new_uuid_text(arena));
     BUF_SCOPE(bytes);
     ice_metadata_write(r.work.metadata, &bytes);
     if (!s) s = snapshot_put_file(&r.work, relative, buf_view(&bytes), err);

@@ -45,7 +45,8 @@ char *table_uri(struct arena *arena, const struct table_version *version, const 
     return arena_printf(arena, "%.*s/%s", (int)n, location, relative);
 }
 
-enum status table_read(struct lake *lake, struct arena *arena, const struct table_version *version, const char *uri, size_t size_max, struct str *out, struct err *err) {
+enum status table_read(
+    struct lake *lake, struct arena *arena, const struct table_version *version, const char *uri, size_t size_max, struct str *out, struct err *err) {
     char *path = NULL;
     enum status s = table_path(arena, version, uri, &path, err);
     if (s) return s;
@@ -98,8 +99,8 @@ static bool both_bounds(const struct ice_file *f, int id, int64_t out[2]) {
     return id && ice_bound_int(f->lower, f->lower_n, id, &out[0]) && ice_bound_int(f->upper, f->upper_n, id, &out[1]);
 }
 
-static enum status add_file(struct table_version *v, struct table_part *part, const struct ice_manifest *m, const struct ice_entry *e, struct bound_ids ids, bool hourly,
-    struct err *err) {
+static enum status add_file(struct table_version *v, struct table_part *part, const struct ice_manifest *m, const struct ice_entry *e, struct bound_ids ids,
+    bool hourly, struct err *err) {
     if (e->file.content != 0) {
         part->unreadable = "has delete files (row-level deletes), which this version does not apply";
         return OK;
@@ -116,8 +117,12 @@ static enum status add_file(struct table_version *v, struct table_part *part, co
     }
     if (s) return s;
     struct table_file *f = &part->files[part->n++];
-    *f = (struct table_file){.path = path, .uri = arena_strdup(part->arena, e->file.path), .records = e->file.records, .size_bytes = e->file.size_bytes,
-        .sequence_number = e->sequence_number, .spec_id = m->spec_id};
+    *f = (struct table_file){.path = path,
+        .uri = arena_strdup(part->arena, e->file.path),
+        .records = e->file.records,
+        .size_bytes = e->file.size_bytes,
+        .sequence_number = e->sequence_number,
+        .spec_id = m->spec_id};
     f->hour = hourly && e->file.partition_known && !e->file.partition_null ? e->file.partition : HOUR_NONE;
     f->received_known = both_bounds(&e->file, ids.received, f->received_us);
     f->partition_known = both_bounds(&e->file, ids.partition, f->partition);
@@ -252,7 +257,8 @@ static enum status load(struct lake *lake, struct table_version *v, const struct
     return s;
 }
 
-void table_load(struct lake *lake, const char *schema, const char *name, const char *pointer, const struct table_version *previous, struct table_version **out) {
+void table_load(
+    struct lake *lake, const char *schema, const char *name, const char *pointer, const struct table_version *previous, struct table_version **out) {
     must(lake && pointer && out);
     struct table_version *v = mem_zalloc(sizeof(*v));
     atomic_init(&v->refs, 1);
@@ -323,7 +329,8 @@ enum status table_check_name(const char *schema, const char *name, struct err *e
     const char *parts[2] = {schema, name};
     for (int i = 0; i < 2; i++) {
         const char *p = parts[i];
-        if (!p || !*p || strlen(p) > 128 || *p == '.' || *p == '-') return err_set(err, E_INVALID, "table name %.60s.%.60s: empty, too long (128) or with a wrong start", schema, name);
+        if (!p || !*p || strlen(p) > 128 || *p == '.' || *p == '-')
+            return err_set(err, E_INVALID, "table name %.60s.%.60s: empty, too long (128) or with a wrong start", schema, name);
         for (; *p; p++) {
             uint8_t c = (uint8_t)*p;
             bool fine = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c >= 0x80;

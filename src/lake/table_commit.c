@@ -1,5 +1,5 @@
-/* The publish step. Order of what reaches the disk: data files (moved and synced by the caller), manifests, manifest list, metadata file, their folders' entries;
- * only then the pointers move, all in one transaction of the ledger. Until then nothing names the new files; after a crash they are orphans. */
+/* The publish step. Order of what reaches the disk: data files (moved and synced by the caller), manifests, manifest list, metadata file, their folders'
+ * entries; only then the pointers move, all in one transaction of the ledger. Until then nothing names the new files; after a crash they are orphans. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,13 +9,14 @@
 #include "lake/lake_priv.h"
 
 struct metric metric_commits = {"cupel_lake_commits_total", "Commits to lake tables (one per table and commit).", METRIC_COUNTER, "table"};
-struct metric metric_conflicts = {"cupel_lake_commit_conflicts_total", "Attempts repeated because another writer had committed to the table.", METRIC_COUNTER, ""};
+struct metric metric_conflicts = {
+    "cupel_lake_commit_conflicts_total", "Attempts repeated because another writer had committed to the table.", METRIC_COUNTER, ""};
 
 struct prepared {
     struct table_version *base;
     struct snapshot_work work;
     const char *pointer; /* URI of the new metadata file */
-    json_t *dropped;     /* metadata files that fell out of the log */
+    json_t *dropped; /* metadata files that fell out of the log */
     json_t *expired;
 };
 
@@ -60,8 +61,12 @@ static enum status make_metadata(struct lake *lake, struct table_change *c, stru
     enum status s = table_check_name(c->schema, c->name, err);
     if (s) return s;
     p->work.dir = arena_printf(p->work.arena, "%s/%s/%s", lake->dir, c->schema, c->name);
-    struct ice_new_table t = {.location = arena_printf(p->work.arena, "%s/%s/%s", lake->root_uri, c->schema, c->name), .columns = c->columns, .columns_n = c->columns_n,
-        .now_ms = now_ms, .partition_by = c->partition_by, .properties = c->properties};
+    struct ice_new_table t = {.location = arena_printf(p->work.arena, "%s/%s/%s", lake->root_uri, c->schema, c->name),
+        .columns = c->columns,
+        .columns_n = c->columns_n,
+        .now_ms = now_ms,
+        .partition_by = c->partition_by,
+        .properties = c->properties};
     return ice_metadata_new(&t, &p->work.metadata, err);
 }
 
@@ -99,7 +104,8 @@ static enum status prepare(struct lake *lake, struct table_change *c, struct pre
     char *relative = arena_printf(w->arena, "metadata/%05llu-%s.metadata.json", (unsigned long long)number, new_uuid_text(w->arena));
     BUF_SCOPE(bytes);
     ice_metadata_write(w->metadata, &bytes);
-    if (bytes.n > ICE_METADATA_BYTES_MAX) return err_set(err, E_LIMIT, "table %s.%s: metadata would be over %u bytes; expire snapshots", c->schema, c->name, ICE_METADATA_BYTES_MAX);
+    if (bytes.n > ICE_METADATA_BYTES_MAX)
+        return err_set(err, E_LIMIT, "table %s.%s: metadata would be over %u bytes; expire snapshots", c->schema, c->name, ICE_METADATA_BYTES_MAX);
     p->pointer = snapshot_uri(w, relative);
     s = snapshot_put_file(w, relative, buf_view(&bytes), err);
     const struct fs *fs = lake->o.host->fs;
@@ -156,7 +162,8 @@ static enum status bases(struct lake *lake, struct table_change *changes, struct
 }
 
 /* One attempt; *again when a foreign commit came in between. */
-static enum status attempt(struct lake *lake, struct table_change *changes, size_t n, commit_also also, void *context, bool *uncertain, bool *again, struct err *err) {
+static enum status attempt(
+    struct lake *lake, struct table_change *changes, size_t n, commit_also also, void *context, bool *uncertain, bool *again, struct err *err) {
     ARENA_SCOPE(arena);
     struct prepared *prepared = arena_new_array(arena, struct prepared, n);
     for (size_t i = 0; i < n; i++) prepared[i].work.arena = arena;

@@ -20,10 +20,13 @@ enum status parquet_check(const struct fs *fs, const char *path, uint64_t size_b
     fs->close(fs->self, file);
     if (s) return s;
     if (st.size_bytes != size_bytes)
-        return err_set(err, E_CORRUPT, "%.200s has %llu bytes where %llu were written", path, (unsigned long long)st.size_bytes, (unsigned long long)size_bytes);
+        return err_set(
+            err, E_CORRUPT, "%.200s has %llu bytes where %llu were written", path, (unsigned long long)st.size_bytes, (unsigned long long)size_bytes);
     uint32_t footer = (uint32_t)tail[0] | (uint32_t)tail[1] << 8 | (uint32_t)tail[2] << 16 | (uint32_t)tail[3] << 24;
-    if (got != 4 || got_tail != 8 || memcmp(head, "PAR1", 4) || memcmp(tail + 4, "PAR1", 4)) return err_set(err, E_CORRUPT, "%.200s is not a whole Parquet file", path);
-    if (!footer || footer > st.size_bytes - 12) return err_set(err, E_CORRUPT, "%.200s has a footer of %u bytes in %llu", path, footer, (unsigned long long)st.size_bytes);
+    if (got != 4 || got_tail != 8 || memcmp(head, "PAR1", 4) || memcmp(tail + 4, "PAR1", 4))
+        return err_set(err, E_CORRUPT, "%.200s is not a whole Parquet file", path);
+    if (!footer || footer > st.size_bytes - 12)
+        return err_set(err, E_CORRUPT, "%.200s has a footer of %u bytes in %llu", path, footer, (unsigned long long)st.size_bytes);
     return OK;
 }
 
@@ -48,7 +51,8 @@ enum status table_make_folders(struct lake *lake, const char *dir, const char *r
     must(lake->dir && dir[0] == '/' && relative);
     ARENA_SCOPE(tmp);
     size_t n = strlen(lake->dir);
-    if (!strncmp(dir, lake->dir, n) && dir[n] == '/') return make_chain(lake->o.host->fs, tmp, lake->dir, arena_printf(tmp, "%s/%s", dir + n + 1, relative), err);
+    if (!strncmp(dir, lake->dir, n) && dir[n] == '/')
+        return make_chain(lake->o.host->fs, tmp, lake->dir, arena_printf(tmp, "%s/%s", dir + n + 1, relative), err);
     return make_chain(lake->o.host->fs, tmp, dir, relative, err); /* a registered table elsewhere: its folder is there */
 }
 

@@ -48,7 +48,8 @@ static bool has_column(const struct table_version *v, const char *name) {
     return false;
 }
 
-static void put_query(struct buf *sql, const struct table_version *v, const struct table_file *const *files, size_t n, struct event_address a, bool has_offsets) {
+static void put_query(
+    struct buf *sql, const struct table_version *v, const struct table_file *const *files, size_t n, struct event_address a, bool has_offsets) {
     char at[RFC3339_MAX], id[EVENT_ID_TEXT + 1] = {0};
     time_format_ms(a.received_ms, at);
     event_id_text(event_id_make(a), id);

@@ -68,8 +68,8 @@ static json_t *columns_json(const struct table_version *v) {
     const json_t *fields = json_object_get(ice_schema(v->metadata), "fields");
     for (size_t i = 0; i < v->columns_n; i++) {
         const json_t *field = json_array_get(fields, i);
-        json_t *column = json_pack("{s:s, s:s, s:i, s:b}", "name", v->columns[i].name, "type", v->columns[i].type, "field_id", v->columns[i].field_id, "required",
-            json_is_true(json_object_get(field, "required")));
+        json_t *column = json_pack("{s:s, s:s, s:i, s:b}", "name", v->columns[i].name, "type", v->columns[i].type, "field_id", v->columns[i].field_id,
+            "required", json_is_true(json_object_get(field, "required")));
         if (json_object_get(field, "doc")) json_object_set(column, "doc", json_object_get(field, "doc"));
         json_array_append_new(list, column);
     }
@@ -81,8 +81,8 @@ static json_t *snapshots_json(const struct table_version *v) {
     const json_t *snapshots = json_object_get(v->metadata, "snapshots");
     for (size_t i = json_array_size(snapshots); i-- > 0;) { /* newest first */
         const json_t *s = json_array_get(snapshots, i), *summary = json_object_get(s, "summary");
-        json_t *row = json_pack("{s:I, s:I, s:o}", "snapshot_id", (json_int_t)ice_int(s, "snapshot-id", 0), "sequence_number", (json_int_t)ice_int(s, "sequence-number", 0), "at",
-            time_json(ice_int(s, "timestamp-ms", 0)));
+        json_t *row = json_pack("{s:I, s:I, s:o}", "snapshot_id", (json_int_t)ice_int(s, "snapshot-id", 0), "sequence_number",
+            (json_int_t)ice_int(s, "sequence-number", 0), "at", time_json(ice_int(s, "timestamp-ms", 0)));
         if (json_object_get(s, "parent-snapshot-id")) json_object_set(row, "parent_id", json_object_get(s, "parent-snapshot-id"));
         if (ice_text(summary, "operation")) json_object_set(row, "operation", json_object_get(summary, "operation"));
         if (summary) json_object_set(row, "summary", (json_t *)(uintptr_t)summary);
@@ -107,7 +107,8 @@ static json_t *file_json(const struct table_version *v, const struct table_file 
 static json_t *files_json(const struct table_version *v) {
     json_t *list = json_array();
     for (size_t i = 0; i < v->manifests_n; i++)
-        for (size_t k = 0; k < v->parts[i]->n && json_array_size(list) < FILES_SHOWN_MAX; k++) json_array_append_new(list, file_json(v, &v->parts[i]->files[k]));
+        for (size_t k = 0; k < v->parts[i]->n && json_array_size(list) < FILES_SHOWN_MAX; k++)
+            json_array_append_new(list, file_json(v, &v->parts[i]->files[k]));
     return list;
 }
 

@@ -101,13 +101,15 @@ void views_close(struct lake *lake) {
 }
 
 void lake_mark_dirty(struct lake *lake) {
-    WITH_LOCK(&lake->lock);
+    WITH_LOCK (&lake->lock)
+        ;
     lake->dirty = true;
 }
 
 enum status table_get(struct lake *lake, const char *schema, const char *name, struct table_version **out, struct err *err) {
     must(schema && name && out);
-    WITH_LOCK(&lake->lock);
+    WITH_LOCK (&lake->lock)
+        ;
     enum status s = tables_refresh(lake, err);
     if (s) return s;
     ARENA_SCOPE(tmp);
@@ -118,7 +120,8 @@ enum status table_get(struct lake *lake, const char *schema, const char *name, s
 }
 
 enum status table_all(struct lake *lake, struct arena *arena, struct table_version ***out, size_t *n, struct err *err) {
-    WITH_LOCK(&lake->lock);
+    WITH_LOCK (&lake->lock)
+        ;
     enum status s = tables_refresh(lake, err);
     if (s) return s;
     struct table_version **list = arena_new_array(arena, struct table_version *, map_count(lake->tables) + 1);
@@ -162,8 +165,9 @@ static enum status add_log(struct lake *lake, struct shared_view *view, const st
 /* A table keeps its version over views as long as nothing of it changed, so that the engine keeps what it made of it. */
 static void give_version(struct lake *lake, struct lake_table *table, struct engine_table *t) {
     size_t offsets_size = t->log_offsets_n * sizeof(uint64_t);
-    bool same = table->shown_version && table->shown_number == table->current->number && table->shown_has_log == t->has_log && table->shown_log_from == t->log_from &&
-                table->shown_offsets_n == t->log_offsets_n && (!offsets_size || !memcmp(table->shown_offsets, t->log_offsets, offsets_size));
+    bool same = table->shown_version && table->shown_number == table->current->number && table->shown_has_log == t->has_log &&
+        table->shown_log_from == t->log_from && table->shown_offsets_n == t->log_offsets_n &&
+        (!offsets_size || !memcmp(table->shown_offsets, t->log_offsets, offsets_size));
     if (!same) {
         free(table->shown_offsets);
         table->shown_offsets = offsets_size ? memcpy(mem_alloc(offsets_size), t->log_offsets, offsets_size) : NULL;
@@ -194,8 +198,13 @@ static enum status build_view(struct lake *lake, struct shared_view **out, struc
         const struct table_version *version = table->current;
         struct engine_table *t = &v->tables[v->n];
         v->versions[v->n++] = table_ref(table->current);
-        *t = (struct engine_table){.schema = version->schema, .name = version->name, .columns = version->columns, .columns_n = version->columns_n,
-            .files = version->files, .files_n = version->files_n, .unreadable = version->unreadable};
+        *t = (struct engine_table){.schema = version->schema,
+            .name = version->name,
+            .columns = version->columns,
+            .columns_n = version->columns_n,
+            .files = version->files,
+            .files_n = version->files_n,
+            .unreadable = version->unreadable};
         enum status s = add_log(lake, v, version, t, err);
         if (s) {
             view_unref(lake, v);
@@ -209,7 +218,8 @@ static enum status build_view(struct lake *lake, struct shared_view **out, struc
 
 enum status lake_pin(struct lake *lake, struct lake_pin **out, struct err *err) {
     must(lake && out);
-    WITH_LOCK(&lake->lock);
+    WITH_LOCK (&lake->lock)
+        ;
     enum status s = tables_refresh(lake, err);
     if (!s && !lake->view) s = build_view(lake, &lake->view, err);
     if (s) return s;
@@ -248,14 +258,16 @@ static uint64_t oldest_epoch(const struct lake *lake) {
 }
 
 bool lake_views_newer(struct lake *lake, uint64_t epoch) {
-    WITH_LOCK(&lake->lock);
+    WITH_LOCK (&lake->lock)
+        ;
     return oldest_epoch(lake) > epoch;
 }
 
 void lake_delete_later(struct lake *lake, const char *path) {
     struct doomed *d = mem_zalloc(sizeof(*d));
     d->path = mem_strdup(path);
-    WITH_LOCK(&lake->lock);
+    WITH_LOCK (&lake->lock)
+        ;
     d->epoch = lake->epoch;
     d->next = lake->doomed;
     lake->doomed = d;

@@ -73,8 +73,8 @@ static struct ice_manifest *more(struct snapshot_work *work, struct manifest_set
 
 /* ---- one manifest ---- */
 
-static enum status put_manifest(struct snapshot_work *work, struct manifest_set *set, const json_t *spec, const struct ice_entry *entries, size_t n, int64_t snapshot_id,
-    int64_t sequence, struct err *err) {
+static enum status put_manifest(struct snapshot_work *work, struct manifest_set *set, const json_t *spec, const struct ice_entry *entries, size_t n,
+    int64_t snapshot_id, int64_t sequence, struct err *err) {
     must(n > 0);
     char *relative = arena_printf(work->arena, "metadata/%s-m%zu.avro", new_uuid_text(work->arena), set->n);
     struct ice_manifest m = {.path = snapshot_uri(work, relative), .added_snapshot_id = snapshot_id};
@@ -114,8 +114,13 @@ static enum status put_added(struct snapshot_work *work, struct manifest_set *se
         const struct new_file *from = &c->files[i];
         struct ice_entry *e = &entries[i];
         *e = (struct ice_entry){.status = ICE_ADDED, .snapshot_id = snapshot_id, .sequence_number = -1, .file_sequence_number = -1};
-        e->file = (struct ice_file){.path = snapshot_uri(work, from->relative), .format = "PARQUET", .records = (int64_t)from->rows, .size_bytes = (int64_t)from->size_bytes,
-            .partition_known = true, .partition = from->hour_ms / HOUR_MS, .has_sort_order = true};
+        e->file = (struct ice_file){.path = snapshot_uri(work, from->relative),
+            .format = "PARQUET",
+            .records = (int64_t)from->rows,
+            .size_bytes = (int64_t)from->size_bytes,
+            .partition_known = true,
+            .partition = from->hour_ms / HOUR_MS,
+            .has_sort_order = true};
         add_stats(work->arena, from, &e->file);
     }
     return put_manifest(work, set, spec, entries, c->files_n, snapshot_id, sequence, err);
@@ -152,7 +157,8 @@ static size_t carry_entries(struct snapshot_work *work, struct ice_entry *entrie
     return kept;
 }
 
-static enum status rewrite_one(struct snapshot_work *work, struct manifest_set *set, const struct ice_manifest *m, int64_t snapshot_id, int64_t sequence, struct err *err) {
+static enum status rewrite_one(
+    struct snapshot_work *work, struct manifest_set *set, const struct ice_manifest *m, int64_t snapshot_id, int64_t sequence, struct err *err) {
     struct ice_entry *entries;
     size_t n;
     enum status s = read_entries(work, m, &entries, &n, err);
@@ -161,7 +167,8 @@ static enum status rewrite_one(struct snapshot_work *work, struct manifest_set *
     n = carry_entries(work, entries, n, snapshot_id, &all_known);
     const json_t *spec = ice_spec(work->metadata, m->spec_id);
     int source;
-    if (!all_known || !spec || !ice_spec_known(spec, &source)) return err_set(err, E_UNSUPPORTED, "manifest %.200s has a partition spec that this version does not write", m->path);
+    if (!all_known || !spec || !ice_spec_known(spec, &source))
+        return err_set(err, E_UNSUPPORTED, "manifest %.200s has a partition spec that this version does not write", m->path);
     return put_manifest(work, set, spec, entries, n, snapshot_id, sequence, err);
 }
 
@@ -174,8 +181,8 @@ static bool may_merge(const struct snapshot_work *work, const struct ice_manifes
 }
 
 /* Merges the small manifests of one spec: `chosen` flags those that were. */
-static enum status merge_spec(struct snapshot_work *work, struct manifest_set *set, int spec_id, const bool *mergeable, bool *chosen, int64_t snapshot_id, int64_t sequence,
-    struct err *err) {
+static enum status merge_spec(struct snapshot_work *work, struct manifest_set *set, int spec_id, const bool *mergeable, bool *chosen, int64_t snapshot_id,
+    int64_t sequence, struct err *err) {
     const struct table_version *base = work->base;
     struct ice_entry *all = arena_new_array(work->arena, struct ice_entry, base->files_n + 1);
     size_t n = 0;
@@ -235,7 +242,8 @@ static enum status carry_manifests(struct snapshot_work *work, struct manifest_s
     }
     if (s) return s;
     if (work->change->removed && removed != map_count(work->change->removed))
-        return err_set(err, E_CONFLICT, "%zu of %zu files to replace are not in the table any more", map_count(work->change->removed) - removed, map_count(work->change->removed));
+        return err_set(err, E_CONFLICT, "%zu of %zu files to replace are not in the table any more", map_count(work->change->removed) - removed,
+            map_count(work->change->removed));
     if ((s = merge(work, set, done, snapshot_id, sequence, err))) return s;
     for (size_t i = 0; i < base->manifests_n; i++)
         if (!done[i]) *more(work, set) = base->manifests[i];
@@ -325,7 +333,12 @@ enum status snapshot_write(struct snapshot_work *work, struct err *err) {
     BUF_SCOPE(bytes);
     ice_manifest_list_write(&bytes, set.list, set.n, snapshot_id, parent ? ice_int(parent, "snapshot-id", -1) : -1, sequence);
     if ((s = snapshot_put_file(work, relative, buf_view(&bytes), err))) return s;
-    ice_add_snapshot(work->metadata, &(struct ice_new_snapshot){.snapshot_id = snapshot_id, .sequence_number = sequence, .manifest_list = snapshot_uri(work, relative),
-        .operation = work->change->operation, .summary = make_summary(work), .now_ms = work->now_ms});
+    ice_add_snapshot(work->metadata,
+        &(struct ice_new_snapshot){.snapshot_id = snapshot_id,
+            .sequence_number = sequence,
+            .manifest_list = snapshot_uri(work, relative),
+            .operation = work->change->operation,
+            .summary = make_summary(work),
+            .now_ms = work->now_ms});
     return OK;
 }

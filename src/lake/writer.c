@@ -39,11 +39,11 @@ struct flush {
     struct arena *arena;
     uint16_t partitions;
     uint64_t *start, *end;
-    uint64_t expected;      /* rows */
+    uint64_t expected; /* rows */
     log_position from, to;
-    int64_t *hours;         /* receipt hours to look into */
+    int64_t *hours; /* receipt hours to look into */
     size_t hours_n;
-    struct lake_pin *pin;   /* tells the engine how far the log is durable */
+    struct lake_pin *pin; /* tells the engine how far the log is durable */
     struct engine_column *columns;
     struct lake_file *files;
     size_t files_n;
@@ -76,8 +76,8 @@ static enum status plan(struct flush *f, const struct table_version *v, struct e
         f->end[i] = p->end_offset > f->start[i] ? p->end_offset : f->start[i];
         uint64_t first = f->start[i];
         if (p->start_offset > first && f->end[i] > first) {
-            log_error("lake", "the log no longer has records that bronze has not", LOG_STR("stream", f->stream->name), LOG_INT("partition", i), LOG_INT("from_offset", first),
-                LOG_INT("to_offset", p->start_offset), NULL);
+            log_error("lake", "the log no longer has records that bronze has not", LOG_STR("stream", f->stream->name), LOG_INT("partition", i),
+                LOG_INT("from_offset", first), LOG_INT("to_offset", p->start_offset), NULL);
             first = p->start_offset < f->end[i] ? p->start_offset : f->end[i];
         }
         f->expected += f->end[i] - first;
@@ -99,7 +99,8 @@ static void put_offsets(struct buf *out, const char *name, const uint64_t *offse
 static void put_select(const struct flush *f, int64_t hour_ms, struct buf *sql) {
     buf_text(sql, "SELECT ");
     for (size_t i = 0; i < bronze_columns_n; i++) buf_printf(sql, "%s%s", i ? ", " : "", bronze_columns[i].name);
-    buf_printf(sql, " FROM cupel_log_range('{\"stream\":%u,\"name\":\"%s\",\"from\":%" PRIu64 ",\"to\":%" PRIu64, f->stream->number, f->stream->name, f->from, f->to);
+    buf_printf(
+        sql, " FROM cupel_log_range('{\"stream\":%u,\"name\":\"%s\",\"from\":%" PRIu64 ",\"to\":%" PRIu64, f->stream->number, f->stream->name, f->from, f->to);
     put_offsets(sql, "start", f->start, f->partitions);
     put_offsets(sql, "end", f->end, f->partitions);
     buf_printf(sql, ",\"from_ms\":%" PRId64 ",\"to_ms\":%" PRId64 "}')", hour_ms, hour_ms + HOUR_MS);
@@ -109,8 +110,8 @@ static enum status copy_hour(struct flush *f, int64_t hour_ms, struct err *err) 
     BUF_SCOPE(sql);
     put_select(f, hour_ms, &sql);
     char *path = lake_temporary_path(f->lake, f->arena, ".parquet");
-    struct engine_copy copy = {.sql = buf_cstr(&sql), .path = path, .columns = f->columns, .columns_n = bronze_columns_n, .view = lake_pin_view(f->pin),
-        .time_ms = COPY_TIME_MS};
+    struct engine_copy copy = {
+        .sql = buf_cstr(&sql), .path = path, .columns = f->columns, .columns_n = bronze_columns_n, .view = lake_pin_view(f->pin), .time_ms = COPY_TIME_MS};
     struct engine_copied copied;
     struct lake_file *file = &f->files[f->files_n++];
     file->temporary_path = path; /* noted first: a failed copy may leave a part */
@@ -121,7 +122,11 @@ static enum status copy_hour(struct flush *f, int64_t hour_ms, struct err *err) 
         f->lake->o.host->fs->unlink(f->lake->o.host->fs->self, path, NULL);
         return OK;
     }
-    *file = (struct lake_file){.temporary_path = path, .hour_ms = hour_ms, .rows = copied.rows, .size_bytes = copied.size_bytes, .columns = copied.columns,
+    *file = (struct lake_file){.temporary_path = path,
+        .hour_ms = hour_ms,
+        .rows = copied.rows,
+        .size_bytes = copied.size_bytes,
+        .columns = copied.columns,
         .columns_n = copied.columns_n};
     f->rows += copied.rows;
     f->bytes += copied.size_bytes;
@@ -139,7 +144,8 @@ static enum status check_rows(struct flush *f, struct err *err) {
         return err_set(err, E_CORRUPT, "stream %s: %" PRIu64 " rows came for %" PRIu64 " offsets", f->stream->name, f->rows, f->expected);
     if (++f->stream->short_flushes <= SHORT_FLUSHES_MAX)
         return err_set(err, E_CORRUPT, "stream %s: %" PRIu64 " rows came for %" PRIu64 " offsets", f->stream->name, f->rows, f->expected);
-    log_error("lake", "records are missing in the log and are landed without", LOG_STR("stream", f->stream->name), LOG_INT("missing", f->expected - f->rows), NULL);
+    log_error(
+        "lake", "records are missing in the log and are landed without", LOG_STR("stream", f->stream->name), LOG_INT("missing", f->expected - f->rows), NULL);
     return OK;
 }
 
@@ -150,7 +156,8 @@ static enum status same_positions(void *context, const struct table_version *bas
     for (uint16_t i = 0; i < f->partitions; i++) {
         uint64_t at = table_position(base, f->stream->number, i);
         if (at != f->start[i])
-            return err_set(err, E_CONFLICT, "stream %s partition %u: the table is at offset %" PRIu64 ", the flush began at %" PRIu64, f->stream->name, i, at, f->start[i]);
+            return err_set(err, E_CONFLICT, "stream %s partition %u: the table is at offset %" PRIu64 ", the flush began at %" PRIu64, f->stream->name, i, at,
+                f->start[i]);
     }
     return OK;
 }
@@ -173,7 +180,12 @@ static enum status commit(struct flush *f, struct err *err) {
         properties[n++] = arena_printf(f->arena, POSITION_PREFIX "%u.%u", f->stream->number, i);
         properties[n++] = arena_printf(f->arena, "%" PRIu64, f->end[i]);
     }
-    struct lake_append append = {.schema = "bronze", .name = f->stream->name, .columns = f->columns, .columns_n = bronze_columns_n, .files = f->files, .files_n = f->files_n,
+    struct lake_append append = {.schema = "bronze",
+        .name = f->stream->name,
+        .columns = f->columns,
+        .columns_n = bronze_columns_n,
+        .files = f->files,
+        .files_n = f->files_n,
         .properties = properties};
     struct commit_check check = {same_positions, f};
     return lake_commit_checked(f->lake, &append, 1, &check, add_accounts, f, err);
@@ -235,11 +247,13 @@ static void failed(struct lake *lake, struct lake_stream *stream, const struct e
     stream->backoff_ms = next < BACKOFF_MS_MAX ? next : BACKOFF_MS_MAX;
     stream->retry_at_ms = host_monotonic_ms(lake->o.host) + stream->backoff_ms;
     series_add(stream->flush_failures, 1);
-    log_warn("lake", "a flush failed and will be repeated", LOG_STR("stream", stream->name), LOG_STR("error", err->text), LOG_INT("retry_in_ms", stream->backoff_ms), NULL);
+    log_warn("lake", "a flush failed and will be repeated", LOG_STR("stream", stream->name), LOG_STR("error", err->text),
+        LOG_INT("retry_in_ms", stream->backoff_ms), NULL);
 }
 
 static enum status flush_now(struct lake *lake, struct lake_stream *stream, struct err *err) {
-    WITH_LOCK(&lake->flush_lock);
+    WITH_LOCK (&lake->flush_lock)
+        ;
     if (stream->gone) return OK;
     enum status s = lake_flush_stream(lake, stream, err);
     if (!s) stream->retry_at_ms = stream->backoff_ms = 0;
@@ -248,7 +262,8 @@ static enum status flush_now(struct lake *lake, struct lake_stream *stream, stru
 
 /* Streams live until the lake is closed: the list may be used without the lock. */
 static struct lake_stream **all_streams(struct lake *lake, struct arena *arena, size_t *n) {
-    WITH_LOCK(&lake->lock);
+    WITH_LOCK (&lake->lock)
+        ;
     struct lake_stream **list = arena_new_array(arena, struct lake_stream *, map_count(lake->streams) + 1);
     size_t at = 0;
     struct str key;
@@ -259,7 +274,8 @@ static struct lake_stream **all_streams(struct lake *lake, struct arena *arena, 
 }
 
 static bool wait_tick(struct lake *lake) {
-    WITH_LOCK(&lake->writer_lock);
+    WITH_LOCK (&lake->writer_lock)
+        ;
     if (!lake->writer_stop) condition_wait_ms(&lake->writer_wake, &lake->writer_lock, TICK_MS);
     return !lake->writer_stop;
 }

@@ -14,7 +14,9 @@ static void change(const json_t *m) {
     ice_expire_snapshots(next, 1000, 2, &removed);
     must(!ice_snapshot(m, ice_int(m, "current-snapshot-id", -1)) || ice_current_snapshot(next)); /* the current one always stays */
     json_decref(removed);
-    ice_add_snapshot(next, &(struct ice_new_snapshot){.snapshot_id = ice_new_snapshot_id(next), .sequence_number = 9, .manifest_list = "file:///l", .operation = "append", .now_ms = 6});
+    ice_add_snapshot(next,
+        &(struct ice_new_snapshot){
+            .snapshot_id = ice_new_snapshot_id(next), .sequence_number = 9, .manifest_list = "file:///l", .operation = "append", .now_ms = 6});
     BUF_SCOPE(text);
     ice_metadata_write(next, &text);
     must(ice_metadata_parse(buf_view(&text), &again, &err) == OK);

@@ -8,14 +8,16 @@ struct fake_engine fake_engine;
 /* ---- the disk ---- */
 
 static enum status step(struct test_disk *d, struct err *err) {
-    WITH_LOCK(&d->lock);
+    WITH_LOCK (&d->lock)
+        ;
     d->calls++;
     bool fails = d->fail_at && (d->only_once ? d->calls == d->fail_at : d->calls >= d->fail_at);
     return fails ? err_set(err, E_IO, "the test's disk fails at call %ld", d->calls) : OK;
 }
 
 static void note(struct test_disk *d, struct map *map, const char *path, bool add) {
-    WITH_LOCK(&d->lock);
+    WITH_LOCK (&d->lock)
+        ;
     char *old = map_remove(map, str_of(path));
     free(old);
     if (add) map_put(map, str_of(path), mem_strdup(path));
@@ -116,7 +118,8 @@ static enum status t_sync_dir(void *self, const char *path, struct err *err) {
     struct test_disk *d = self;
     enum status s = step(d, err);
     if (s) return s;
-    WITH_LOCK(&d->lock);
+    WITH_LOCK (&d->lock)
+        ;
     size_t length = strlen(path);
     for (bool again = true; again;) {
         again = false;
@@ -140,9 +143,23 @@ static enum status t_free_bytes(void *self, const char *path, uint64_t *out, str
 void test_disk_init(struct test_disk *d) {
     *d = (struct test_disk){.below = fs_real(), .unsynced = map_new(), .unnamed = map_new()};
     mutex_init(&d->lock);
-    d->fs = (struct fs){.self = d, .open = t_open, .close = t_close, .pread = t_pread, .pwrite = t_pwrite, .sync_data = t_sync_data, .allocate = t_allocate,
-        .truncate = t_truncate, .stat = t_stat, .stat_file = t_stat_file, .rename = t_rename, .unlink = t_unlink, .mkdir = t_mkdir, .rmdir = t_rmdir, .list = t_list,
-        .sync_dir = t_sync_dir, .free_bytes = t_free_bytes};
+    d->fs = (struct fs){.self = d,
+        .open = t_open,
+        .close = t_close,
+        .pread = t_pread,
+        .pwrite = t_pwrite,
+        .sync_data = t_sync_data,
+        .allocate = t_allocate,
+        .truncate = t_truncate,
+        .stat = t_stat,
+        .stat_file = t_stat_file,
+        .rename = t_rename,
+        .unlink = t_unlink,
+        .mkdir = t_mkdir,
+        .rmdir = t_rmdir,
+        .list = t_list,
+        .sync_dir = t_sync_dir,
+        .free_bytes = t_free_bytes};
 }
 
 static void free_values(struct map **map) {
@@ -208,7 +225,8 @@ enum status engine_copy(struct engine *engine, struct arena *arena, const struct
     fake_parquet(copy->path, rows, &size);
     test_disk_note_unsynced(&fake_engine.fixture->disk, copy->path);
     if (fake_engine.fail_next > 0 && !--fake_engine.fail_next) return err_set(err, E_UNAVAILABLE, "the engine died");
-    *out = (struct engine_copied){.rows = rows, .size_bytes = size, .columns = fake_stats(arena, copy->columns, copy->columns_n, rows), .columns_n = copy->columns_n};
+    *out = (struct engine_copied){
+        .rows = rows, .size_bytes = size, .columns = fake_stats(arena, copy->columns, copy->columns_n, rows), .columns_n = copy->columns_n};
     return OK;
 }
 
@@ -258,16 +276,16 @@ struct lake_file fake_file(struct fixture *f, struct arena *arena, int64_t hour,
     return file;
 }
 
-static const struct engine_column fixture_columns[] = {{.name = "_event_id", .type = "UUID"}, {.name = "_received_at", .type = "TIMESTAMP WITH TIME ZONE"},
-    {.name = "n", .type = "INTEGER"}};
+static const struct engine_column fixture_columns[] = {
+    {.name = "_event_id", .type = "UUID"}, {.name = "_received_at", .type = "TIMESTAMP WITH TIME ZONE"}, {.name = "n", .type = "INTEGER"}};
 
 enum status append_rows(struct fixture *f, const char *name, size_t n, int64_t hour, uint64_t rows, const char *at) {
     ARENA_SCOPE(arena);
     struct lake_file *files = arena_new_array(arena, struct lake_file, n);
     for (size_t i = 0; i < n; i++) files[i] = fake_file(f, arena, hour + (int64_t)i, rows);
     const char *const properties[] = {POSITION_PREFIX "7.0", at, NULL};
-    struct lake_append append = {.schema = "bronze", .name = name, .columns = fixture_columns, .columns_n = 3, .files = files, .files_n = n,
-        .properties = at ? properties : NULL};
+    struct lake_append append = {
+        .schema = "bronze", .name = name, .columns = fixture_columns, .columns_n = 3, .files = files, .files_n = n, .properties = at ? properties : NULL};
     return lake_commit(f->lake, &append, 1, NULL, NULL, &f->err);
 }
 

@@ -26,8 +26,8 @@ struct test_disk {
     long calls, fail_at; /* 0: never */
     bool only_once;
     struct map *unsynced; /* path -> itself: content not synced */
-    struct map *unnamed;  /* path -> itself: entry of its folder not synced */
-    char *paths[1024];    /* by handle */
+    struct map *unnamed; /* path -> itself: entry of its folder not synced */
+    char *paths[1024]; /* by handle */
 };
 
 void test_disk_init(struct test_disk *disk);
@@ -49,7 +49,7 @@ struct fixture {
 
 struct fixture *fixture_new(void);
 void fixture_free(struct fixture *f);
-void fixture_open(struct fixture *f);  /* ledger and lake */
+void fixture_open(struct fixture *f); /* ledger and lake */
 void fixture_close(struct fixture *f);
 
 /* A file that passes the publish step's check; its size depends on `rows`. Returns its path (arena). */

@@ -20,7 +20,8 @@ static const char schema[] =
     "{\"name\":\"y\",\"type\":\"bytes\",\"field-id\":7},{\"name\":\"s\",\"type\":\"string\",\"field-id\":8},"
     "{\"name\":\"e\",\"type\":{\"type\":\"enum\",\"name\":\"suit\",\"symbols\":[\"A\",\"B\"]},\"field-id\":9},"
     "{\"name\":\"x\",\"type\":{\"type\":\"fixed\",\"name\":\"two\",\"size\":2},\"field-id\":10},"
-    "{\"name\":\"a\",\"type\":{\"type\":\"array\",\"items\":\"long\"},\"field-id\":11},{\"name\":\"m\",\"type\":{\"type\":\"map\",\"values\":\"string\"},\"field-id\":12},"
+    "{\"name\":\"a\",\"type\":{\"type\":\"array\",\"items\":\"long\"},\"field-id\":11},{\"name\":\"m\",\"type\":{\"type\":\"map\",\"values\":\"string\"},"
+    "\"field-id\":12},"
     "{\"name\":\"u\",\"type\":[\"null\",\"two\",\"long\"],\"field-id\":13},{\"name\":\"plain\",\"type\":\"long\"}]}";
 
 static void put_record(struct buf *b, int64_t n) {
@@ -68,7 +69,7 @@ static void check_record(const struct avro_value *v, int64_t n) {
     assert_true(str_is(m->values[1].bytes, "v"));
     assert_int_equal(avro_field(v, 13, NULL)->integer, n);
     assert_int_equal(avro_field(v, 555, "plain")->integer, 99); /* without an id: by name */
-    assert_null(avro_field(v, 555, "n"));                       /* with another id: not by name */
+    assert_null(avro_field(v, 555, "n")); /* with another id: not by name */
 }
 
 static void make_file(struct buf *out, bool deflated, int records_a_block, int blocks) {
@@ -253,8 +254,12 @@ static void unknown_codec(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(round_trip), cmocka_unit_test(damage),        cmocka_unit_test(zstandard),
-        cmocka_unit_test(bombs),      cmocka_unit_test(wrong_schemas), cmocka_unit_test(unknown_codec),
+        cmocka_unit_test(round_trip),
+        cmocka_unit_test(damage),
+        cmocka_unit_test(zstandard),
+        cmocka_unit_test(bombs),
+        cmocka_unit_test(wrong_schemas),
+        cmocka_unit_test(unknown_codec),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -34,8 +34,8 @@ static void types(void **state) {
         {"BLOB", "\"binary\"", "BLOB"},
         {"INTERVAL", "\"string\"", "VARCHAR"},
         {"ENUM('a', 'b')", "\"string\"", "VARCHAR"},
-        {"MAP(VARCHAR, VARCHAR)",
-            "{\"type\":\"map\",\"key-id\":0,\"key\":\"string\",\"value-id\":0,\"value\":\"string\",\"value-required\":false}", "MAP(VARCHAR, VARCHAR)"},
+        {"MAP(VARCHAR, VARCHAR)", "{\"type\":\"map\",\"key-id\":0,\"key\":\"string\",\"value-id\":0,\"value\":\"string\",\"value-required\":false}",
+            "MAP(VARCHAR, VARCHAR)"},
         {"INTEGER[]", "{\"type\":\"list\",\"element-id\":0,\"element\":\"int\",\"element-required\":false}", "INTEGER[]"},
         {"STRUCT(\"a \"\"b\"\", c)\" DECIMAL(4,1), d VARCHAR[])[]", NULL, "STRUCT(\"a \"\"b\"\", c)\" DECIMAL(4,1), \"d\" VARCHAR[])[]"},
     };
@@ -82,7 +82,8 @@ static void wrong_types(void **state) {
 
 static json_t *new_table(const struct engine_column *columns, size_t n, const char *partition_by) {
     static const char *const properties[] = {"cupel.stream", "3", NULL};
-    struct ice_new_table t = {.location = "file:///lake/bronze/x", .columns = columns, .columns_n = n, .now_ms = 1000, .partition_by = partition_by, .properties = properties};
+    struct ice_new_table t = {
+        .location = "file:///lake/bronze/x", .columns = columns, .columns_n = n, .now_ms = 1000, .partition_by = partition_by, .properties = properties};
     json_t *m = NULL;
     struct err err = {0};
     if (ice_metadata_new(&t, &m, &err)) fail_msg("%s", err.text);
@@ -165,11 +166,20 @@ static void wrong_metadata(void **state) {
     static const struct {
         const char *path, *value, *says;
     } cases[] = {
-        {"format-version", "null", "format-version"}, {"format-version", "4", "version 4"},        {"location", "null", "location"},
-        {"table-uuid", "null", "table-uuid"},         {"last-sequence-number", "null", "sequence"}, {"last-column-id", "\"x\"", "last-column-id"},
-        {"current-schema-id", "9", "schema"},         {"default-spec-id", "9", "spec"},             {"current-snapshot-id", "77", "77"},
-        {"snapshots", "[{}]", "snapshot-id"},         {"snapshots", "{}", "list"},                  {"properties", "[]", "properties"},
-        {"schemas", "[]", "schema"},                  {"snapshots", "[{\"snapshot-id\":1}]", "manifest-list"},
+        {"format-version", "null", "format-version"},
+        {"format-version", "4", "version 4"},
+        {"location", "null", "location"},
+        {"table-uuid", "null", "table-uuid"},
+        {"last-sequence-number", "null", "sequence"},
+        {"last-column-id", "\"x\"", "last-column-id"},
+        {"current-schema-id", "9", "schema"},
+        {"default-spec-id", "9", "spec"},
+        {"current-snapshot-id", "77", "77"},
+        {"snapshots", "[{}]", "snapshot-id"},
+        {"snapshots", "{}", "list"},
+        {"properties", "[]", "properties"},
+        {"schemas", "[]", "schema"},
+        {"snapshots", "[{\"snapshot-id\":1}]", "manifest-list"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         json_t *m = new_table(some_columns, 5, NULL), *out = NULL;
@@ -188,7 +198,8 @@ static void wrong_metadata(void **state) {
 }
 
 static void version_1_is_lifted(void **state) {
-    static const char text[] = "{\"format-version\":1,\"location\":\"file:///t\",\"last-updated-ms\":1,\"last-column-id\":1,"
+    static const char text[] =
+        "{\"format-version\":1,\"location\":\"file:///t\",\"last-updated-ms\":1,\"last-column-id\":1,"
         "\"schema\":{\"type\":\"struct\",\"fields\":[{\"id\":1,\"name\":\"a\",\"required\":true,\"type\":\"long\"}]},\"partition-spec\":[],\"properties\":{}}";
     json_t *m;
     struct err err = {0};
@@ -227,13 +238,26 @@ static void evolution(void **state) {
         const char *column, *wanted, *then; /* then NULL: refused */
         bool changed;
     } cases[] = {
-        {"ID", "INTEGER", "INTEGER", false},          {"id", "SMALLINT", "INTEGER", false},        {"id", "BIGINT", "BIGINT", true},
-        {"id", "INTEGER", "BIGINT", false},           {"id", "DOUBLE", NULL, false},               {"id", "VARCHAR", NULL, false},
-        {"ratio", "DOUBLE", "DOUBLE", true},          {"ratio", "INTEGER", "DOUBLE", false},       {"ratio", "BIGINT", NULL, false},
-        {"price", "DECIMAL(14,2)", "DECIMAL(14,2)", true}, {"price", "DECIMAL(4,1)", "DECIMAL(14,2)", false}, {"price", "DECIMAL(14,3)", NULL, false},
-        {"price", "INTEGER", "DECIMAL(14,2)", false}, {"price", "BIGINT", "DECIMAL(21,2)", true},  {"_received_at", "DATE", NULL, false},
-        {"tags", "VARCHAR", NULL, false},             {"tags", "MAP(VARCHAR, VARCHAR)", "MAP(VARCHAR, VARCHAR)", false},
-        {"text", "VARCHAR", "VARCHAR", true},         {"text", "BIGINT", "VARCHAR", false},        {"Nested", "STRUCT(a INTEGER)", "STRUCT(\"a\" INTEGER)", true},
+        {"ID", "INTEGER", "INTEGER", false},
+        {"id", "SMALLINT", "INTEGER", false},
+        {"id", "BIGINT", "BIGINT", true},
+        {"id", "INTEGER", "BIGINT", false},
+        {"id", "DOUBLE", NULL, false},
+        {"id", "VARCHAR", NULL, false},
+        {"ratio", "DOUBLE", "DOUBLE", true},
+        {"ratio", "INTEGER", "DOUBLE", false},
+        {"ratio", "BIGINT", NULL, false},
+        {"price", "DECIMAL(14,2)", "DECIMAL(14,2)", true},
+        {"price", "DECIMAL(4,1)", "DECIMAL(14,2)", false},
+        {"price", "DECIMAL(14,3)", NULL, false},
+        {"price", "INTEGER", "DECIMAL(14,2)", false},
+        {"price", "BIGINT", "DECIMAL(21,2)", true},
+        {"_received_at", "DATE", NULL, false},
+        {"tags", "VARCHAR", NULL, false},
+        {"tags", "MAP(VARCHAR, VARCHAR)", "MAP(VARCHAR, VARCHAR)", false},
+        {"text", "VARCHAR", "VARCHAR", true},
+        {"text", "BIGINT", "VARCHAR", false},
+        {"Nested", "STRUCT(a INTEGER)", "STRUCT(\"a\" INTEGER)", true},
         {"nested", "STRUCT(A BIGINT, b VARCHAR[])", "STRUCT(\"a\" BIGINT, \"b\" VARCHAR[])", true},
         {"nested", "STRUCT(b VARCHAR)", NULL, false},
     };
@@ -282,8 +306,13 @@ static void planned_ids(void **state) {
 static void add_snapshot(json_t *m, int64_t id, int64_t at_ms) {
     json_object_set_new(m, "last-updated-ms", json_integer(at_ms));
     static const char *const summary[] = {"added-records", "1", NULL};
-    ice_add_snapshot(m, &(struct ice_new_snapshot){.snapshot_id = id, .sequence_number = ice_int(m, "last-sequence-number", 0) + 1, .manifest_list = "file:///l",
-        .operation = "append", .summary = summary, .now_ms = at_ms});
+    ice_add_snapshot(m,
+        &(struct ice_new_snapshot){.snapshot_id = id,
+            .sequence_number = ice_int(m, "last-sequence-number", 0) + 1,
+            .manifest_list = "file:///l",
+            .operation = "append",
+            .summary = summary,
+            .now_ms = at_ms});
 }
 
 static void snapshots_and_expiry(void **state) {
@@ -317,37 +346,74 @@ static void snapshots_and_expiry(void **state) {
 
 /* ---- manifests ---- */
 
+enum { MANY = 2500 }; /* three blocks */
+static int64_t low = -5, high = 77, offsets[] = {4, 1000};
+static struct ice_count sizes[] = {{1, 100}, {4, 200}}, nulls[] = {{1, 3}};
+
+/* Every second file is new, number 7 is deleted, number 9 has no partition value. */
+static void make_entries(struct arena *arena, struct ice_entry *entries) {
+    struct ice_bytes *bounds = arena_new_array(arena, struct ice_bytes, 2);
+    bounds[0] = (struct ice_bytes){4, str_make(&low, 8)};
+    bounds[1] = (struct ice_bytes){4, str_make(&high, 8)};
+    for (int i = 0; i < MANY; i++) {
+        bool old = i % 2;
+        struct ice_entry *e = &entries[i];
+        e->status = i == 7 ? ICE_DELETED : old ? ICE_EXISTING : ICE_ADDED;
+        e->snapshot_id = old ? 11 : 99;
+        e->sequence_number = e->file_sequence_number = old ? 3 : -1;
+        struct ice_file f = {.path = arena_printf(arena, "file:///d/%d.parquet", i), .format = "PARQUET", .records = 10, .size_bytes = 1234};
+        f.partition_known = true;
+        f.partition = 480000 + i % 5;
+        f.partition_null = i == 9;
+        f.column_sizes = sizes;
+        f.column_sizes_n = 2;
+        f.null_counts = nulls;
+        f.null_counts_n = 1;
+        f.lower = &bounds[0];
+        f.upper = &bounds[1];
+        f.lower_n = f.upper_n = 1;
+        f.split_offsets = offsets;
+        f.split_offsets_n = i == 3 ? 2 : 0;
+        e->file = f;
+    }
+}
+
+static void check_counts(const struct ice_manifest *m, size_t length) {
+    assert_int_equal(m->added_files, MANY / 2);
+    assert_int_equal(m->existing_files, MANY / 2 - 1);
+    assert_int_equal(m->deleted_files, 1);
+    assert_int_equal(m->added_rows, MANY / 2 * 10);
+    assert_int_equal(m->min_sequence_number, 3);
+    assert_int_equal(m->length, length);
+    assert_true(m->summaries[0].contains_null);
+    int32_t bound;
+    memcpy(&bound, m->summaries[0].lower.p, 4);
+    assert_int_equal(bound, 480000);
+}
+
+static void check_entries(const struct ice_entry *read) {
+    assert_int_equal(read[0].sequence_number, 8); /* inherited */
+    assert_int_equal(read[1].sequence_number, 3);
+    assert_int_equal(read[7].status, ICE_DELETED);
+    assert_true(read[9].file.partition_null && !read[8].file.partition_null);
+    assert_int_equal(read[8].file.partition, 480003);
+    assert_string_equal(read[MANY - 1].file.path, "file:///d/2499.parquet");
+    assert_int_equal(read[3].file.split_offsets[1], 1000);
+    int64_t value;
+    assert_true(ice_bound_int(read[5].file.lower, read[5].file.lower_n, 4, &value) && value == -5);
+    assert_true(ice_bound_int(read[5].file.upper, read[5].file.upper_n, 4, &value) && value == 77);
+    assert_false(ice_bound_int(read[5].file.lower, read[5].file.lower_n, 1, &value));
+}
+
 static void manifests(void **state) {
     json_t *m = new_table(some_columns, 5, "_received_at");
     ARENA_SCOPE(arena);
-    enum { N = 2500 }; /* three blocks */
-    struct ice_entry *entries = calloc(N, sizeof(*entries));
-    struct ice_count sizes[] = {{1, 100}, {4, 200}}, nulls[] = {{1, 3}};
-    int64_t low = -5, high = 77;
-    struct ice_bytes lower[] = {{4, str_make(&low, 8)}}, upper[] = {{4, str_make(&high, 8)}};
-    int64_t offsets[] = {4, 1000};
-    for (int i = 0; i < N; i++) {
-        struct ice_entry *e = &entries[i];
-        bool old = i % 2;
-        *e = (struct ice_entry){.status = i == 7 ? ICE_DELETED : old ? ICE_EXISTING : ICE_ADDED, .snapshot_id = old ? 11 : 99, .sequence_number = old || i == 7 ? 3 : -1,
-            .file_sequence_number = old || i == 7 ? 3 : -1};
-        e->file = (struct ice_file){.path = arena_printf(arena, "file:///d/%d.parquet", i), .format = "PARQUET", .partition_known = true, .partition = 480000 + i % 5,
-            .partition_null = i == 9, .records = 10, .size_bytes = 1234, .column_sizes = sizes, .column_sizes_n = 2, .null_counts = nulls, .null_counts_n = 1, .lower = lower,
-            .lower_n = 1, .upper = upper, .upper_n = 1, .split_offsets = offsets, .split_offsets_n = i == 3 ? 2 : 0, .has_sort_order = true};
-    }
+    struct ice_entry *entries = arena_new_array(arena, struct ice_entry, MANY), *read;
+    make_entries(arena, entries);
     BUF_SCOPE(bytes);
-    struct ice_manifest manifest = {.path = "file:///m.avro", .added_snapshot_id = 99};
-    ice_manifest_write(arena, &bytes, ice_schema(m), ice_spec(m, 0), entries, N, 8, &manifest);
-    assert_int_equal(manifest.added_files, N / 2);
-    assert_int_equal(manifest.existing_files, N / 2 - 1);
-    assert_int_equal(manifest.deleted_files, 1);
-    assert_int_equal(manifest.added_rows, N / 2 * 10);
-    assert_int_equal(manifest.min_sequence_number, 3);
-    assert_int_equal(manifest.length, bytes.n);
-    assert_true(manifest.summaries[0].contains_null);
-    int32_t bound;
-    memcpy(&bound, manifest.summaries[0].lower.p, 4);
-    assert_int_equal(bound, 480000);
+    struct ice_manifest manifest = {.path = "file:///m.avro", .added_snapshot_id = 99}, *list;
+    ice_manifest_write(arena, &bytes, ice_schema(m), ice_spec(m, 0), entries, MANY, 8, &manifest);
+    check_counts(&manifest, bytes.n);
 
     BUF_SCOPE(list_bytes);
     struct ice_manifest two[2] = {manifest, manifest};
@@ -355,7 +421,6 @@ static void manifests(void **state) {
     two[1].has_summaries = false;
     two[1].key_metadata = STR("k");
     ice_manifest_list_write(&list_bytes, two, 2, 99, -1, 8);
-    struct ice_manifest *list;
     size_t n;
     struct err err = {0};
     if (ice_manifest_list_read(arena, buf_view(&list_bytes), &list, &n, &err)) fail_msg("%s", err.text);
@@ -365,20 +430,9 @@ static void manifests(void **state) {
     assert_true(list[0].has_summaries && str_eq(list[0].summaries[0].upper, manifest.summaries[0].upper));
     assert_true(list[1].content == 1 && !list[1].has_summaries && str_is(list[1].key_metadata, "k"));
 
-    struct ice_entry *read;
     if (ice_manifest_read(arena, buf_view(&bytes), &list[0], &read, &n, &err)) fail_msg("%s", err.text);
-    assert_int_equal(n, N);
-    assert_int_equal(read[0].sequence_number, 8); /* inherited */
-    assert_int_equal(read[1].sequence_number, 3);
-    assert_int_equal(read[7].status, ICE_DELETED);
-    assert_true(read[9].file.partition_null && !read[8].file.partition_null);
-    assert_int_equal(read[8].file.partition, 480003);
-    assert_string_equal(read[2499].file.path, "file:///d/2499.parquet");
-    assert_int_equal(read[3].file.split_offsets[1], 1000);
-    int64_t value;
-    assert_true(ice_bound_int(read[5].file.lower, read[5].file.lower_n, 4, &value) && value == -5);
-    assert_false(ice_bound_int(read[5].file.lower, read[5].file.lower_n, 1, &value));
-    free(entries);
+    assert_int_equal(n, MANY);
+    check_entries(read);
     json_decref(m);
 }
 
@@ -401,10 +455,19 @@ static void inheritance_is_for_added_files_only(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(types), cmocka_unit_test(wrong_types), cmocka_unit_test(new_metadata), cmocka_unit_test(unknown_fields_stay),
-        cmocka_unit_test(metadata_log_is_limited), cmocka_unit_test(wrong_metadata), cmocka_unit_test(version_1_is_lifted),
-        cmocka_unit_test(version_3_is_read_where_it_can_be), cmocka_unit_test(evolution), cmocka_unit_test(planned_ids), cmocka_unit_test(snapshots_and_expiry),
-        cmocka_unit_test(manifests), cmocka_unit_test(inheritance_is_for_added_files_only),
+        cmocka_unit_test(types),
+        cmocka_unit_test(wrong_types),
+        cmocka_unit_test(new_metadata),
+        cmocka_unit_test(unknown_fields_stay),
+        cmocka_unit_test(metadata_log_is_limited),
+        cmocka_unit_test(wrong_metadata),
+        cmocka_unit_test(version_1_is_lifted),
+        cmocka_unit_test(version_3_is_read_where_it_can_be),
+        cmocka_unit_test(evolution),
+        cmocka_unit_test(planned_ids),
+        cmocka_unit_test(snapshots_and_expiry),
+        cmocka_unit_test(manifests),
+        cmocka_unit_test(inheritance_is_for_added_files_only),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -356,7 +356,8 @@ static void add_delete_manifest(struct fixture *f) {
     size_t n = v->manifests_n;
     memcpy(list, v->manifests, n * sizeof(list[0]));
     struct ice_entry e = {.status = ICE_ADDED, .snapshot_id = 1, .sequence_number = -1, .file_sequence_number = -1};
-    e.file = (struct ice_file){.content = 1, .path = "file:///x/deletes.parquet", .format = "PARQUET", .partition_known = true, .partition_null = true, .records = 1, .size_bytes = 1};
+    e.file = (struct ice_file){
+        .content = 1, .path = "file:///x/deletes.parquet", .format = "PARQUET", .partition_known = true, .partition_null = true, .records = 1, .size_bytes = 1};
     BUF_SCOPE(bytes);
     list[n] = (struct ice_manifest){.path = arena_printf(arena, "file://%s/metadata/deletes.avro", v->dir), .added_snapshot_id = 1};
     ice_manifest_write(arena, &bytes, ice_schema(v->metadata), ice_spec(v->metadata, 0), &e, 1, 1, &list[n]);
