@@ -47,3 +47,8 @@ def real_data():
     if not lib.DATA.is_dir():
         pytest.skip("real data sets are not here (CUPEL_TEST_DATA)")
     return lib.DATA
+
+
+def pytest_make_parametrize_id(config, val, argname):
+    """Bytes make no names: they may hold times (gzip) and must be the same in every worker."""
+    return f"{argname}-{len(val)}-bytes" if isinstance(val, bytes) else None
