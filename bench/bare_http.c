@@ -9,11 +9,12 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char answer[] = "{\"accepted\":1,\"duplicates\":0,\"first_id\":\"019a9c00-0000-7001-8000-000000000000\",\"last_id\":\"019a9c00-0000-7001-8000-000000000000\","
-                             "\"ids\":[\"019a9c00-0000-7001-8000-000000000000\"]}\n";
+static const char answer[] =
+    "{\"accepted\":1,\"duplicates\":0,\"first_id\":\"019a9c00-0000-7001-8000-000000000000\",\"last_id\":\"019a9c00-0000-7001-8000-000000000000\","
+    "\"ids\":[\"019a9c00-0000-7001-8000-000000000000\"]}\n";
 
-static enum MHD_Result serve(void *cls, struct MHD_Connection *connection, const char *url, const char *method, const char *version, const char *upload, size_t *upload_n,
-    void **seen) {
+static enum MHD_Result serve(
+    void *cls, struct MHD_Connection *connection, const char *url, const char *method, const char *version, const char *upload, size_t *upload_n, void **seen) {
     static int marker;
     if (!*seen) {
         *seen = &marker;
@@ -39,9 +40,9 @@ int main(int argc, char **argv) {
     sigaddset(&ends, SIGTERM);
     sigaddset(&ends, SIGINT);
     pthread_sigmask(SIG_BLOCK, &ends, NULL);
-    struct MHD_Daemon *daemon = MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_TURBO, 0, NULL, NULL, serve, NULL, MHD_OPTION_SOCK_ADDR, &address,
-        MHD_OPTION_CONNECTION_LIMIT, 12000u, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)(16u << 10), MHD_OPTION_THREAD_POOL_SIZE, threads > 1 ? threads : 0u,
-        MHD_OPTION_END);
+    struct MHD_Daemon *daemon =
+        MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_TURBO, 0, NULL, NULL, serve, NULL, MHD_OPTION_SOCK_ADDR, &address, MHD_OPTION_CONNECTION_LIMIT,
+            12000u, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)(16u << 10), MHD_OPTION_THREAD_POOL_SIZE, threads > 1 ? threads : 0u, MHD_OPTION_END);
     if (!daemon) {
         fputs("bare_http: cannot start\n", stderr);
         return 1;

@@ -57,7 +57,7 @@ def run_client(connection, queries, times, failures):
     for sql in queries:
         start = time.perf_counter()
         try:
-            cursor.execute(sql).fetchall()
+            cursor.execute(sql).fetch_arrow_table()
             times.append((time.perf_counter() - start) * 1e3)
         except duckdb.Error as error:
             failures.append(str(error))
