@@ -34,7 +34,7 @@ static enum MHD_Result serve(
 int main(int argc, char **argv) {
     sigset_t ends;
     int got;
-    unsigned threads = argc > 1 ? (unsigned)atoi(argv[1]) : (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
+    unsigned threads = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     sigemptyset(&ends);
     sigaddset(&ends, SIGTERM);

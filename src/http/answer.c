@@ -103,7 +103,8 @@ void http_answer_problem(struct http_request *r, const struct err *err, struct s
         buf_str(&body, extra);
         buf_char(&body, '}');
     }
-    if (err->status == E_BUSY || err->status == E_NO_SPACE || err->status == E_UNAVAILABLE) http_add_header(r, "Retry-After", err->status == E_BUSY ? "1" : "5");
+    if (err->status == E_BUSY || err->status == E_NO_SPACE || err->status == E_UNAVAILABLE)
+        http_add_header(r, "Retry-After", err->status == E_BUSY ? "1" : "5");
     if (err->status == E_UNAUTHENTICATED) http_add_header(r, "WWW-Authenticate", "Bearer realm=\"cupel\"");
     http_answer(r, code, "application/problem+json", buf_view(&body));
 }

@@ -21,7 +21,7 @@ struct exchange {
     struct buf body;
     struct str headers[HEADERS_MAX];
     size_t headers_n;
-    struct err failed;             /* by a call-back: wins over what curl says */
+    struct err failed; /* by a call-back: wins over what curl says */
 };
 
 /* curl_global_init is not safe against itself. */

@@ -79,8 +79,8 @@ void http_answer_problem(struct http_request *r, const struct err *err, struct s
 /* Streams a body: `next` is called on a worker thread until *got is 0 or it fails. When the very first call fails, its error is answered as problem+json; a
  * later failure breaks the connection off, so that the client sees it. `end` is called exactly once, also when the client goes away; a call-back of
  * http_on_disconnect stays in force until then. */
-void http_answer_stream(struct http_request *r, int code, const char *content_type, enum status (*next)(void *context, void *bytes, size_t n, size_t *got, struct err *err),
-    void (*end)(void *context), void *context);
+void http_answer_stream(struct http_request *r, int code, const char *content_type,
+    enum status (*next)(void *context, void *bytes, size_t n, size_t *got, struct err *err), void (*end)(void *context), void *context);
 /* Runs f(context) on a worker thread; E_BUSY when all are taken and the line is long. */
 enum status http_offload(struct http_server *server, void (*f)(void *context), void *context, struct err *err);
 struct http_server *http_server_of(struct http_request *r);

@@ -160,8 +160,8 @@ struct http_server {
 enum status route_compile(struct route *route, const struct http_route *spec, struct err *err);
 /* Finds the route for method and path (path as received: parts are cut before they are decoded, so %2f never makes a new part). E_NOT_FOUND, E_INVALID (bad
  * percent-encoding, NUL), E_UNSUPPORTED with *allow filled: other methods exist for this path. */
-enum status route_find(struct http_server *server, struct str method, struct str path, struct arena *arena, struct route **out, struct str parts[ROUTE_PARTS_MAX],
-    struct buf *allow, struct err *err);
+enum status route_find(struct http_server *server, struct str method, struct str path, struct arena *arena, struct route **out,
+    struct str parts[ROUTE_PARTS_MAX], struct buf *allow, struct err *err);
 bool percent_decode(struct str s, struct arena *arena, struct str *out); /* false: bad escape or a NUL */
 void route_count(struct route *route, int code, double seconds);
 void route_metrics_init(struct route *route, const char *pattern);

@@ -253,8 +253,8 @@ static enum MHD_Result suspend_or_answer(struct http_request *r) {
     return MHD_YES;
 }
 
-enum MHD_Result request_access(void *cls, struct MHD_Connection *mhd, const char *url, const char *method, const char *version, const char *upload,
-    size_t *upload_n, void **con_cls) {
+enum MHD_Result request_access(
+    void *cls, struct MHD_Connection *mhd, const char *url, const char *method, const char *version, const char *upload, size_t *upload_n, void **con_cls) {
     struct http_request *r = *con_cls;
     if (!r) {
         begin(cls, mhd, url, method, con_cls);
@@ -303,7 +303,9 @@ void request_completed(void *cls, struct MHD_Connection *mhd, void **con_cls, en
 
 /* ---- what a handler asks ---- */
 
-struct str http_method(struct http_request *r) { return str_of(r->method); }
+struct str http_method(struct http_request *r) {
+    return str_of(r->method);
+}
 
 struct str http_path(struct http_request *r) {
     if (!r->path.p && !percent_decode(r->url, r->arena, &r->path)) r->path = r->url;
@@ -363,12 +365,20 @@ void http_headers_each(struct http_request *r, void (*f)(void *context, struct s
     MHD_get_connection_values_n(r->mhd, MHD_HEADER_KIND, visit_one, &v);
 }
 
-struct str http_raw_body(struct http_request *r) { return r->body_n ? (struct str){r->body, r->body_n} : STR(""); }
-struct str http_body(struct http_request *r) { return r->decoded.p ? r->decoded : http_raw_body(r); }
-struct arena *http_arena(struct http_request *r) { return r->arena; }
+struct str http_raw_body(struct http_request *r) {
+    return r->body_n ? (struct str){r->body, r->body_n} : STR("");
+}
+struct str http_body(struct http_request *r) {
+    return r->decoded.p ? r->decoded : http_raw_body(r);
+}
+struct arena *http_arena(struct http_request *r) {
+    return r->arena;
+}
 void http_set_user(struct http_request *r, void *user) { r->user = user; }
 void *http_user(struct http_request *r) { return r->user; }
-struct http_server *http_server_of(struct http_request *r) { return r->server; }
+struct http_server *http_server_of(struct http_request *r) {
+    return r->server;
+}
 
 struct str http_content_type(struct http_request *r) {
     struct str type = http_header(r, "Content-Type");

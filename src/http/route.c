@@ -92,8 +92,8 @@ static enum status decode_values(const struct route *route, struct str parts[ROU
     return OK;
 }
 
-enum status route_find(struct http_server *server, struct str method, struct str path, struct arena *arena, struct route **out, struct str parts[ROUTE_PARTS_MAX],
-    struct buf *allow, struct err *err) {
+enum status route_find(struct http_server *server, struct str method, struct str path, struct arena *arena, struct route **out,
+    struct str parts[ROUTE_PARTS_MAX], struct buf *allow, struct err *err) {
     must(path.n > 0);
     struct str pieces[ROUTE_PARTS_MAX * 2], rest = str_from(path, 1), values[ROUTE_PARTS_MAX];
     size_t n = 0;
@@ -112,7 +112,8 @@ enum status route_find(struct http_server *server, struct str method, struct str
         best = route;
         memcpy(parts, values, sizeof values[0] * route->parts_n);
     }
-    if (!best && allow->n) return err_set(err, E_UNSUPPORTED, "%.*s is not answered here; allowed: %.*s", STR_ARG(str_head(method, 32)), (int)allow->n, allow->p);
+    if (!best && allow->n)
+        return err_set(err, E_UNSUPPORTED, "%.*s is not answered here; allowed: %.*s", STR_ARG(str_head(method, 32)), (int)allow->n, allow->p);
     if (!best) return err_set(err, E_NOT_FOUND, "no such path: %.*s", STR_ARG(str_head(path, 200)));
     enum status st = decode_values(best, parts, arena, err);
     if (st == OK) *out = best;

@@ -13,8 +13,7 @@
 #define TLS_FILE_BYTES_MAX (1u << 20)
 #define STOP_GRACE_MS 10000
 
-static struct metric connections = {
-    .name = "cupel_http_connections", .help = "Open client connections.", .kind = METRIC_GAUGE, .labels = ""};
+static struct metric connections = {.name = "cupel_http_connections", .help = "Open client connections.", .kind = METRIC_GAUGE, .labels = ""};
 static struct metric body_bytes = {
     .name = "cupel_http_body_bytes_total", .help = "Bytes of request bodies received, before decompression.", .kind = METRIC_COUNTER, .labels = ""};
 static struct metric bodies_bytes = {
@@ -72,7 +71,8 @@ static enum status start_daemon(struct http_server *server, struct err *err) {
         server->listen_fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)o->connections_max, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES,
         MHD_OPTION_CONNECTION_TIMEOUT, idle_s, MHD_OPTION_NOTIFY_COMPLETED, request_completed, server, MHD_OPTION_NOTIFY_CONNECTION, watch_connection, server,
         MHD_OPTION_UNESCAPE_CALLBACK, no_unescape, NULL, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY, extra, MHD_OPTION_END);
-    if (!server->daemon && server->tls_cert) return err_set(err, E_CONFIG, "listen: %s: cannot start TLS; do certificate %s and key %s belong together?", o->listen, o->tls_cert, o->tls_key);
+    if (!server->daemon && server->tls_cert)
+        return err_set(err, E_CONFIG, "listen: %s: cannot start TLS; do certificate %s and key %s belong together?", o->listen, o->tls_cert, o->tls_key);
     return server->daemon ? OK : err_set(err, E_INTERNAL, "listen: %s: libmicrohttpd cannot start", o->listen);
 }
 

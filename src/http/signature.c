@@ -45,8 +45,8 @@ static bool same(const uint8_t mac[SIGNATURE_BYTES], struct str given) {
     return given.n == SIGNATURE_BYTES && str_eq_secret(str_make(mac, SIGNATURE_BYTES), given);
 }
 
-enum status signature_check(struct secrets secrets, const struct str *parts, size_t n, struct str header, enum signature_encoding encoding, struct str prefix,
-    struct err *err) {
+enum status signature_check(
+    struct secrets secrets, const struct str *parts, size_t n, struct str header, enum signature_encoding encoding, struct str prefix, struct err *err) {
     if (!header.p) return err_set(err, E_UNAUTHENTICATED, "signature: the header is missing");
     struct str text = str_trim(header);
     if (prefix.n && !str_starts(text, prefix)) return err_set(err, E_UNAUTHENTICATED, "signature: does not begin with %.*s", STR_ARG(prefix));
@@ -100,8 +100,8 @@ static bool any_entry_fits(struct str list, const uint8_t mac[SIGNATURE_BYTES]) 
     return fits;
 }
 
-enum status signature_check_standard(struct secrets secrets, const struct standard_webhook *headers, struct str body, int64_t now_ms, int64_t tolerance_ms,
-    struct err *err) {
+enum status signature_check_standard(
+    struct secrets secrets, const struct standard_webhook *headers, struct str body, int64_t now_ms, int64_t tolerance_ms, struct err *err) {
     must(headers);
     if (!headers->id.n) return err_set(err, E_UNAUTHENTICATED, "signature: the header webhook-id is missing");
     if (!headers->signature.n) return err_set(err, E_UNAUTHENTICATED, "signature: the header webhook-signature is missing");

@@ -16,7 +16,7 @@
 enum chunk_state { CHUNK_FILLING, CHUNK_READY, CHUNK_END, CHUNK_FAILED };
 
 struct stream_answer {
-    struct http_request *request;  /* until the answer is published */
+    struct http_request *request; /* until the answer is published */
     struct http_server *server;
     struct MHD_Connection *mhd;
     enum status (*next)(void *context, void *bytes, size_t n, size_t *got, struct err *err);
@@ -74,7 +74,8 @@ static void fill(void *context) {
 
 static ssize_t send_chunk(void *context, uint64_t position, char *out, size_t max) {
     struct stream_answer *s = context;
-    WITH_LOCK(&s->lock);
+    WITH_LOCK (&s->lock)
+        ;
     switch (s->state) {
     case CHUNK_END: return MHD_CONTENT_READER_END_OF_STREAM;
     case CHUNK_FAILED: return MHD_CONTENT_READER_END_WITH_ERROR;
@@ -108,8 +109,8 @@ struct MHD_Response *stream_answer_response(struct stream_answer *s) {
     return MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 32u << 10, send_chunk, s, response_freed);
 }
 
-void http_answer_stream(struct http_request *r, int code, const char *content_type, enum status (*next)(void *context, void *bytes, size_t n, size_t *got, struct err *err),
-    void (*end)(void *context), void *context) {
+void http_answer_stream(struct http_request *r, int code, const char *content_type,
+    enum status (*next)(void *context, void *bytes, size_t n, size_t *got, struct err *err), void (*end)(void *context), void *context) {
     must(next && end && !r->stream);
     struct stream_answer *s = mem_alloc(sizeof *s);
     memset(s, 0, offsetof(struct stream_answer, bytes));

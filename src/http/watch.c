@@ -143,7 +143,8 @@ static void *watch(void *argument) {
     struct http_server *server = argument;
     int64_t slow_tick_ms = server->options.header_time_ms / 4 < 1000 ? server->options.header_time_ms / 4 : 1000, next_check_ms = 0;
     if (slow_tick_ms < 50) slow_tick_ms = 50;
-    WITH_LOCK(&server->watch_lock);
+    WITH_LOCK (&server->watch_lock)
+        ;
     while (!server->watch_end) {
         condition_wait_ms(&server->watch_wake, &server->watch_lock, server->watched && slow_tick_ms > WATCH_TICK_MS ? WATCH_TICK_MS : slow_tick_ms);
         int64_t now_ms = host_monotonic_ms(&server->host);
@@ -205,7 +206,8 @@ static bool on_caller(const struct http_server *server) { return pthread_equal(p
 
 void watch_forget(struct http_request *r) {
     struct http_server *server = r->server;
-    WITH_LOCK(&server->watch_lock);
+    WITH_LOCK (&server->watch_lock)
+        ;
     while (server->calling == r && !on_caller(server)) condition_wait(&server->watch_called, &server->watch_lock);
     if (!r->watched) return;
     if (r->watch_prev) r->watch_prev->watch_next = r->watch_next;
@@ -225,7 +227,8 @@ void watch_gone(struct http_request *r) {
 
 void http_on_disconnect(struct http_request *r, void (*f)(void *context), void *context) {
     if (!f && !r->watched) return;
-    WITH_LOCK(&r->server->watch_lock);
+    WITH_LOCK (&r->server->watch_lock)
+        ;
     while (!f && r->server->calling == r && !on_caller(r->server)) condition_wait(&r->server->watch_called, &r->server->watch_lock);
     r->on_gone = f;
     r->gone_context = context;
@@ -235,7 +238,8 @@ void http_on_disconnect(struct http_request *r, void (*f)(void *context), void *
 void http_on_deadline(struct http_request *r, int64_t after_ms, void (*f)(void *context), void *context) {
     must(after_ms >= 0);
     if (!f && !r->watched) return;
-    WITH_LOCK(&r->server->watch_lock);
+    WITH_LOCK (&r->server->watch_lock)
+        ;
     while (!f && r->server->calling == r && !on_caller(r->server)) condition_wait(&r->server->watch_called, &r->server->watch_lock);
     r->on_deadline = f;
     r->deadline_context = context;

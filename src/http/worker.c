@@ -5,7 +5,8 @@
 #include "http/http_priv.h"
 
 static struct job *take(struct http_server *server) {
-    WITH_LOCK(&server->jobs_lock);
+    WITH_LOCK (&server->jobs_lock)
+        ;
     while (!server->jobs && !server->jobs_end) {
         server->workers_idle++;
         condition_wait(&server->jobs_wake, &server->jobs_lock);
@@ -40,13 +41,15 @@ static void push(struct http_server *server, struct job *job) {
 }
 
 void worker_push(struct http_server *server, struct job *job) {
-    WITH_LOCK(&server->jobs_lock);
+    WITH_LOCK (&server->jobs_lock)
+        ;
     push(server, job);
 }
 
 enum status http_offload(struct http_server *server, void (*f)(void *context), void *context, struct err *err) {
     must(f);
-    WITH_LOCK(&server->jobs_lock);
+    WITH_LOCK (&server->jobs_lock)
+        ;
     if (server->jobs_end) return err_set(err, E_UNAVAILABLE, "the server stops");
     if (server->jobs_n >= JOBS_WAITING_MAX) return err_set(err, E_BUSY, "%zu requests wait for one of %u workers already", server->jobs_n, server->workers_n);
     struct job *job = mem_alloc(sizeof *job);

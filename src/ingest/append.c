@@ -74,8 +74,8 @@ static enum status put_protected(struct intake *in, struct stream_record *record
 }
 
 /* Fills one record; `scanner` keeps its document loaded for key and dedupe. */
-static enum status make_record(struct intake *in, struct json_scanner *scanner, struct str text, uint32_t index, struct stream_record *record,
-    struct err *err) {
+static enum status make_record(
+    struct intake *in, struct json_scanner *scanner, struct str text, uint32_t index, struct stream_record *record, struct err *err) {
     const struct record_limits *limits = &in->ingest->limits;
     enum status st = OK;
     if (text.n > limits->record_bytes_max)
@@ -137,8 +137,7 @@ static char *put_text(char *p, const char *text) {
 static char *put_number(char *p, uint32_t v) {
     char digits[10];
     int n = 0;
-    do
-        digits[n++] = (char)('0' + v % 10);
+    do digits[n++] = (char)('0' + v % 10);
     while (v /= 10);
     while (n) *p++ = digits[--n];
     return p;
@@ -245,7 +244,8 @@ void intake_run(struct intake *in) {
     in->content_type = kind == BODY_RAW || in->whole_body ? str_head(type, 255) : STR("application/json");
     if (in->stream->dedupe == DEDUPE_HEADER) in->dedupe_header = http_header(r, in->stream->dedupe_name);
     if (kind == BODY_RAW && in->accept == ACCEPT_JSON && !in->whole_body)
-        st = err_set(&err, E_MEDIA_TYPE, "Content-Type %.*s: the stream takes application/json and application/x-ndjson (accept: json)", STR_ARG(str_head(type, 64)));
+        st = err_set(
+            &err, E_MEDIA_TYPE, "Content-Type %.*s: the stream takes application/json and application/x-ndjson (accept: json)", STR_ARG(str_head(type, 64)));
     if (st == OK) st = make_records(in, kind, body, &place, &err);
     if (st == OK) st = put_idempotency(in, body, &err);
     if (st != OK) {

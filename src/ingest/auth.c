@@ -25,12 +25,14 @@ struct auth {
     const struct host *host;
     struct ledger *ledger;
     enum config_loopback loopback;
-    rwlock lock;                   /* of `table` */
+    rwlock lock; /* of `table` */
     struct token_table *table;
 };
 
-static struct metric denied_total = {
-    .name = "cupel_auth_denied_total", .help = "Requests refused for lack of a token, a wrong token or too small a role.", .kind = METRIC_COUNTER, .labels = "reason"};
+static struct metric denied_total = {.name = "cupel_auth_denied_total",
+    .help = "Requests refused for lack of a token, a wrong token or too small a role.",
+    .kind = METRIC_COUNTER,
+    .labels = "reason"};
 
 enum role role_parse(struct str text) {
     return str_is(text, "admin") ? ROLE_ADMIN : str_is(text, "write") ? ROLE_WRITE : str_is(text, "read") ? ROLE_READ : ROLE_NONE;
@@ -204,10 +206,12 @@ static enum status identify(struct auth *auth, struct http_request *r, struct er
     struct str header = http_header(r, "Authorization"), text = STR_NULL;
     if (header.p) {
         BUF_SCOPE(basic);
-        if (!given_token(header, &basic, &text)) return deny(E_UNAUTHENTICATED, "malformed", "Authorization: expected Bearer TOKEN, or Basic with the token as password", err);
+        if (!given_token(header, &basic, &text))
+            return deny(E_UNAUTHENTICATED, "malformed", "Authorization: expected Bearer TOKEN, or Basic with the token as password", err);
         return look_up(auth, r, text) ? OK : deny(E_UNAUTHENTICATED, "unknown", "the token is unknown, expired or revoked", err);
     }
-    if (auth->loopback != LOOPBACK_OPEN) return deny(E_UNAUTHENTICATED, "missing", "a token is needed: Authorization: Bearer TOKEN (cupel token create; data/cli.token)", err);
+    if (auth->loopback != LOOPBACK_OPEN)
+        return deny(E_UNAUTHENTICATED, "missing", "a token is needed: Authorization: Bearer TOKEN (cupel token create; data/cli.token)", err);
     const char *why = why_not_open(r);
     if (why) {
         series_add(metric_series(&denied_total, "not_direct"), 1);

@@ -40,7 +40,7 @@ static bool is_wanted(const struct source_rules *source, struct str name) {
     if (str_starts(name, STR("ce-")) || str_is(name, "traceparent") || str_is(name, "tracestate")) return true;
     if (!source) return false;
     return starts_any(name, sender_prefixes, sizeof sender_prefixes / sizeof *sender_prefixes) ||
-           is_any(name, sender_names, sizeof sender_names / sizeof *sender_names) || is_any(name, source->keep_headers, source->keep_headers_n);
+        is_any(name, sender_names, sizeof sender_names / sizeof *sender_names) || is_any(name, source->keep_headers, source->keep_headers_n);
 }
 
 static void keep_one(void *context, struct str name, struct str value) {

@@ -62,7 +62,7 @@ bool hook_question_signed(const struct source_rules *source, struct http_request
     if (body.n > CHALLENGE_BYTES_MAX || str_find(body, STR("url_verification")) < 0) return false;
     struct scanner_slot *slot = scanner_take(ingest);
     bool asks = json_scan(slot->scanner, body, NULL) == OK && json_scan_path(slot->scanner, STR("type"), &value) && str_is(value, "url_verification") &&
-                json_scan_path(slot->scanner, STR("challenge"), &value);
+        json_scan_path(slot->scanner, STR("challenge"), &value);
     BUF_SCOPE(out);
     if (asks) {
         struct json_writer w = json_write_to(&out);

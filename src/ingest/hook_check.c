@@ -9,7 +9,8 @@ static enum status check_hmac(const struct source_rules *s, struct http_request 
         if (st != OK) return st;
     }
     struct str timed[] = {at, STR("."), body};
-    return signature_check(s->secrets, s->timestamp_header ? timed : &body, s->timestamp_header ? 3 : 1, http_header(r, s->header), s->encoding, s->prefix, err);
+    return signature_check(
+        s->secrets, s->timestamp_header ? timed : &body, s->timestamp_header ? 3 : 1, http_header(r, s->header), s->encoding, s->prefix, err);
 }
 
 static enum status check_standard(const struct source_rules *s, struct http_request *r, int64_t now_ms, struct err *err) {

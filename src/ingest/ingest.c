@@ -16,7 +16,9 @@ static struct metric bytes_total = {
 static struct metric refused_total = {
     .name = "cupel_ingest_refused_total", .help = "Requests of which nothing was stored because of their content.", .kind = METRIC_COUNTER, .labels = "stream"};
 static struct metric undeduped_total = {.name = "cupel_ingest_undeduped_total",
-    .help = "Records stored without deduplication because the stream's dedupe value was missing in them.", .kind = METRIC_COUNTER, .labels = "stream"};
+    .help = "Records stored without deduplication because the stream's dedupe value was missing in them.",
+    .kind = METRIC_COUNTER,
+    .labels = "stream"};
 static struct metric rejected_total = {
     .name = "cupel_hook_rejected_total", .help = "Webhook calls whose signature or credentials did not fit.", .kind = METRIC_COUNTER, .labels = "source"};
 static struct metric challenges_total = {
@@ -77,11 +79,13 @@ static void copy_keep_headers(struct arena *arena, const struct config_source *c
 
 /* What a scheme cannot work without. */
 static enum status check_source(const struct source_rules *rules, struct err *err) {
-    bool by_secret = rules->scheme == SCHEME_SHOPIFY || rules->scheme == SCHEME_STANDARD_WEBHOOKS || rules->scheme == SCHEME_HMAC_SHA256 || rules->scheme == SCHEME_TOKEN;
+    bool by_secret =
+        rules->scheme == SCHEME_SHOPIFY || rules->scheme == SCHEME_STANDARD_WEBHOOKS || rules->scheme == SCHEME_HMAC_SHA256 || rules->scheme == SCHEME_TOKEN;
     if (by_secret && !rules->secrets.n) return err_set(err, E_CONFIG, "sources.%s: the scheme needs a secret", rules->name);
     for (size_t i = 0; i < rules->secrets.n; i++)
         if (!rules->secrets.list[i].n) return err_set(err, E_CONFIG, "sources.%s: a secret is empty", rules->name);
-    if (rules->scheme == SCHEME_BASIC && (!rules->user.n || !rules->password.n)) return err_set(err, E_CONFIG, "sources.%s: basic needs user and password", rules->name);
+    if (rules->scheme == SCHEME_BASIC && (!rules->user.n || !rules->password.n))
+        return err_set(err, E_CONFIG, "sources.%s: basic needs user and password", rules->name);
     if (rules->scheme == SCHEME_TOKEN && !rules->token_header && !rules->token_query)
         return err_set(err, E_CONFIG, "sources.%s: token needs token_header or token_query", rules->name);
     return OK;
@@ -121,8 +125,8 @@ static void table_free(struct table *table) {
     free(table);
 }
 
-static enum status table_new(struct ingest *ingest, const struct ingest_stream *streams, size_t streams_n, const struct ingest_source *sources, size_t sources_n,
-    struct table **out, struct err *err) {
+static enum status table_new(struct ingest *ingest, const struct ingest_stream *streams, size_t streams_n, const struct ingest_source *sources,
+    size_t sources_n, struct table **out, struct err *err) {
     struct table *table = mem_zalloc(sizeof *table);
     enum status st = OK;
     table->arena = arena_new();
@@ -138,9 +142,10 @@ static enum status table_new(struct ingest *ingest, const struct ingest_stream *
     return OK;
 }
 
-enum status ingest_configure(struct ingest *ingest, const struct ingest_stream *streams, size_t streams_n, const struct ingest_source *sources, size_t sources_n,
-    struct err *err) {
-    WITH_LOCK(&ingest->configure_lock);
+enum status ingest_configure(
+    struct ingest *ingest, const struct ingest_stream *streams, size_t streams_n, const struct ingest_source *sources, size_t sources_n, struct err *err) {
+    WITH_LOCK (&ingest->configure_lock)
+        ;
     struct table *table;
     enum status st = table_new(ingest, streams, streams_n, sources, sources_n, &table, err);
     if (st != OK) return st;
@@ -150,8 +155,12 @@ enum status ingest_configure(struct ingest *ingest, const struct ingest_stream *
 }
 
 static struct table *current(struct ingest *ingest) { return atomic_load_explicit(&ingest->table, memory_order_acquire); }
-struct stream_rules *find_stream(struct ingest *ingest, struct str name) { return map_get(current(ingest)->streams, name); }
-struct source_rules *find_source(struct ingest *ingest, struct str name) { return map_get(current(ingest)->sources, name); }
+struct stream_rules *find_stream(struct ingest *ingest, struct str name) {
+    return map_get(current(ingest)->streams, name);
+}
+struct source_rules *find_source(struct ingest *ingest, struct str name) {
+    return map_get(current(ingest)->sources, name);
+}
 const char *ingest_stream_name(struct ingest *ingest, uint16_t number) { return number <= EVENT_STREAM_MAX ? current(ingest)->by_number[number] : NULL; }
 
 enum status no_such_stream(struct str name, struct err *err) {
@@ -172,7 +181,8 @@ struct scanner_slot *scanner_take(struct ingest *ingest) {
 }
 
 void scanner_give(struct ingest *ingest, struct scanner_slot *slot) {
-    WITH_LOCK(&ingest->scanners_lock);
+    WITH_LOCK (&ingest->scanners_lock)
+        ;
     slot->next = ingest->scanners;
     ingest->scanners = slot;
 }
@@ -223,21 +233,57 @@ void ingest_close(struct ingest **pointer) {
 
 size_t ingest_routes(struct ingest *ingest, struct http_route *out) {
     const struct http_route routes[] = {
-        {.method = "POST", .pattern = "/v1/streams/{stream}", .handler = post_stream, .decompress = true, .access = ACCESS_WRITE,
-            .summary = "Append one event, an array or NDJSON; all or nothing; answered when durable", .operation = "appendEvents"},
-        {.method = "GET", .pattern = "/v1/streams", .handler = get_streams, .access = ACCESS_READ, .summary = "All streams with their state",
+        {.method = "POST",
+            .pattern = "/v1/streams/{stream}",
+            .handler = post_stream,
+            .decompress = true,
+            .access = ACCESS_WRITE,
+            .summary = "Append one event, an array or NDJSON; all or nothing; answered when durable",
+            .operation = "appendEvents"},
+        {.method = "GET",
+            .pattern = "/v1/streams",
+            .handler = get_streams,
+            .access = ACCESS_READ,
+            .summary = "All streams with their state",
             .operation = "listStreams"},
-        {.method = "GET", .pattern = "/v1/streams/{stream}", .handler = get_stream, .access = ACCESS_READ, .summary = "State of one stream",
+        {.method = "GET",
+            .pattern = "/v1/streams/{stream}",
+            .handler = get_stream,
+            .access = ACCESS_READ,
+            .summary = "State of one stream",
             .operation = "getStream"},
-        {.method = "GET", .pattern = "/v1/streams/{stream}/events", .handler = get_events, .access = ACCESS_READ,
-            .summary = "Read a partition from an offset on; wait= makes it a long poll", .operation = "readEvents"},
-        {.method = "*", .pattern = "/hooks/{source}", .handler = hook, .decompress = true, .raw_body = true, .access = ACCESS_SELF,
-            .summary = "Webhook, checked by the source's own signature scheme", .operation = "receiveWebhook"},
-        {.method = "GET", .pattern = "/v1/tokens", .handler = get_tokens, .access = ACCESS_ADMIN, .summary = "Names and roles of all tokens",
+        {.method = "GET",
+            .pattern = "/v1/streams/{stream}/events",
+            .handler = get_events,
+            .access = ACCESS_READ,
+            .summary = "Read a partition from an offset on; wait= makes it a long poll",
+            .operation = "readEvents"},
+        {.method = "*",
+            .pattern = "/hooks/{source}",
+            .handler = hook,
+            .decompress = true,
+            .raw_body = true,
+            .access = ACCESS_SELF,
+            .summary = "Webhook, checked by the source's own signature scheme",
+            .operation = "receiveWebhook"},
+        {.method = "GET",
+            .pattern = "/v1/tokens",
+            .handler = get_tokens,
+            .access = ACCESS_ADMIN,
+            .summary = "Names and roles of all tokens",
             .operation = "listTokens"},
-        {.method = "POST", .pattern = "/v1/tokens", .handler = post_token, .access = ACCESS_ADMIN, .body_bytes_max = 16384,
-            .summary = "New token; its text is given only here", .operation = "createToken"},
-        {.method = "DELETE", .pattern = "/v1/tokens/{name}", .handler = delete_token, .access = ACCESS_ADMIN, .summary = "Revoke a token at once",
+        {.method = "POST",
+            .pattern = "/v1/tokens",
+            .handler = post_token,
+            .access = ACCESS_ADMIN,
+            .body_bytes_max = 16384,
+            .summary = "New token; its text is given only here",
+            .operation = "createToken"},
+        {.method = "DELETE",
+            .pattern = "/v1/tokens/{name}",
+            .handler = delete_token,
+            .access = ACCESS_ADMIN,
+            .summary = "Revoke a token at once",
             .operation = "revokeToken"},
     };
     size_t n = sizeof routes / sizeof *routes;

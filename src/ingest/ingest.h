@@ -53,7 +53,8 @@ struct ingest_options {
     uint32_t records_max;          /* of one request; default 10,000 */
     int64_t wait_ms_max;           /* of a long poll; default 60 s */
     /* A read begins before what the log still has: takes the request over and answers it from bronze. NULL: 410 with start_offset. */
-    void (*read_older)(void *context, struct http_request *r, const char *stream, uint16_t number, uint16_t partition, uint64_t offset, uint32_t limit);
+    void (*read_older)(
+        void *context, struct http_request *r, const char *stream, uint16_t number, uint16_t partition, uint64_t offset, uint32_t limit);
     void *read_older_context;
 };
 

@@ -21,8 +21,8 @@ struct walk {
     const struct protect_rules *rules;
     struct str text, secret;
     struct buf *out;
-    size_t at;                     /* next byte */
-    size_t copied;                 /* bytes below are in `out` */
+    size_t at; /* next byte */
+    size_t copied; /* bytes below are in `out` */
     bool changed;
     struct err *err;
 };

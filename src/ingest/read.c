@@ -199,8 +199,8 @@ static void run_read(void *context) {
     struct poll *poll = context;
     struct stream_batch batch = {0};
     struct err err;
-    enum status st = stream_read(poll->ingest->options.log, http_arena(poll->request), poll->stream->number, poll->partition, poll->offset, poll->limit, READ_BYTES_MAX,
-        &batch, &err);
+    enum status st = stream_read(
+        poll->ingest->options.log, http_arena(poll->request), poll->stream->number, poll->partition, poll->offset, poll->limit, READ_BYTES_MAX, &batch, &err);
     if (st == E_NOT_FOUND && poll->offset < batch.start_offset)
         answer_gone(poll, batch.start_offset);
     else if (st != OK)

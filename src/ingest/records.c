@@ -6,7 +6,8 @@
 #include "base/assert.h"
 
 enum body_kind body_kind_of(struct str content_type) {
-    static const char *const ndjson[] = {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines", "application/json-lines"};
+    static const char *const ndjson[] = {
+        "application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines", "application/json-lines"};
     if (content_type.n == 0 || str_is(content_type, "application/json") || str_ends(content_type, STR("+json")) || str_is(content_type, "text/json"))
         return BODY_JSON;
     for (size_t i = 0; i < sizeof ndjson / sizeof *ndjson; i++)
@@ -62,7 +63,8 @@ static enum status cut_lines(struct str text, const struct record_limits *limits
     return OK;
 }
 
-enum status records_cut(enum body_kind kind, struct str body, const struct record_limits *limits, struct arena *arena, struct record_list *out, struct err *err) {
+enum status records_cut(
+    enum body_kind kind, struct str body, const struct record_limits *limits, struct arena *arena, struct record_list *out, struct err *err) {
     must(limits->records_max > 0 && body.p);
     if (kind == BODY_RAW) return body.n ? one_record(body, arena, out) : err_set(err, E_INVALID, "body: empty");
     struct str text = skip_mark(body);

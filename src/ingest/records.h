@@ -35,7 +35,8 @@ struct record_list {
  *  - NDJSON: lines end in LF or CRLF, the last one needs no end; lines of blanks only are skipped but counted.
  *  - JSON array: its elements; an empty array has no records. Other JSON: one record.
  * E_INVALID: no record at all (empty body), or the array's structure is broken; E_LIMIT: too many records. Both name the place. */
-enum status records_cut(enum body_kind kind, struct str body, const struct record_limits *limits, struct arena *arena, struct record_list *out, struct err *err);
+enum status records_cut(
+    enum body_kind kind, struct str body, const struct record_limits *limits, struct arena *arena, struct record_list *out, struct err *err);
 
 /* Where an error is, for errors[] of problem+json. */
 struct record_place {

@@ -1,10 +1,10 @@
 /* The HTTP server against a real client and raw sockets: routes, bodies, limits, late and streamed answers, hang-ups, slow clients, stop, TLS. */
+#include <cmocka.h>
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <setjmp.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <cmocka.h>
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -106,7 +106,8 @@ static void stream(void *context, struct http_request *r) {
 }
 
 static void who(void *context, struct http_request *r) {
-    http_answer(r, 200, "text/plain", str_of(arena_printf(http_arena(r), "%s %s", http_peer_is_loopback(r) ? "here" : "far", http_is_proxied(r) ? "proxied" : "direct")));
+    http_answer(r, 200, "text/plain",
+        str_of(arena_printf(http_arena(r), "%s %s", http_peer_is_loopback(r) ? "here" : "far", http_is_proxied(r) ? "proxied" : "direct")));
 }
 
 static enum status authorise(void *context, struct http_request *r, const struct http_route *route, struct err *err) {
@@ -181,7 +182,7 @@ static void expect(struct answer a, int code, const char *body_part) {
 static int connect_raw(void) {
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     const char *colon = strrchr(http_server_address(server), ':');
-    a.sin_port = htons((uint16_t)atoi(colon + 1));
+    a.sin_port = htons((uint16_t)strtoul(colon + 1, NULL, 10));
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     struct timeval t = {.tv_sec = 10};
     assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t), 0);
@@ -283,7 +284,7 @@ static void compressed_bodies(void **state) {
     struct str body = gzip("hello hello hello", 17, &n);
     struct http_call call = {.body = body, .headers = &header, .headers_n = 1};
     struct answer a = ask_with(call, "/echo");
-    assert_int_equal(atoi(http_result_header(&a.result, "X-Raw-Bytes").p), n); /* what was received is there too */
+    assert_int_equal(strtoul(http_result_header(&a.result, "X-Raw-Bytes").p, NULL, 10), n); /* what was received is there too */
     expect(a, 200, "hello hello hello");
     expect(ask_with(call, "/plain"), 415, "not taken here");
     call.body.n -= 3;
@@ -317,7 +318,8 @@ static void smuggling_is_refused(void **state) {
 
 static void broken_requests_close(void **state) {
     const char *broken[] = {"NONSENSE\r\n\r\n", "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc\r\n0\r\n\r\n",
-        "GET /who HTTP/1.1\r\n\r\n", "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1x\r\n\r\nx"};
+        "GET /who HTTP/1.1\r\n\r\n", "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1x\r\n\r\nx"};
     for (size_t i = 0; i < sizeof broken / sizeof *broken; i++) {
         bool closed;
         int fd = connect_raw();
@@ -384,7 +386,7 @@ static void streamed_answers(void **state) {
 static void streams_that_fail(void **state) {
     int before = atomic_load(&ended);
     expect(ask("GET", "/stream?bytes=10&fail_at=10", STR_NULL), 422, "dries up"); /* before the first byte: a proper problem */
-    struct answer a = ask("GET", "/stream?bytes=1000000&fail_at=10", STR_NULL);    /* later: the client must see that it is not whole */
+    struct answer a = ask("GET", "/stream?bytes=1000000&fail_at=10", STR_NULL); /* later: the client must see that it is not whole */
     assert_int_equal(a.status, E_IO);
     arena_free(&a.arena);
     wait_count(&ended, before + 2);

@@ -1,10 +1,10 @@
 /* Signatures against published vectors, and decompression with its limits. */
+#include <cmocka.h>
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <setjmp.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <cmocka.h>
 #include <zlib.h>
 #include <zstd.h>
 
@@ -89,7 +89,8 @@ static void shopify_vector(void **state) {
     assert_int_equal(signature_check_shopify((struct secrets){secrets, 1}, good, body, &err), E_UNAUTHENTICATED);
     assert_int_equal(signature_check_shopify((struct secrets){secrets, 2}, good, STR("{\"id\":2}"), &err), E_UNAUTHENTICATED);
     assert_int_equal(signature_check_shopify((struct secrets){secrets, 2}, STR_NULL, body, &err), E_UNAUTHENTICATED);
-    assert_int_equal(signature_check_shopify((struct secrets){secrets, 2}, STR("VnKUjZsLuN5iZWjn5EntcBVCF9kMN43LglzCE1/GSeY=AAAA"), body, &err), E_UNAUTHENTICATED);
+    assert_int_equal(
+        signature_check_shopify((struct secrets){secrets, 2}, STR("VnKUjZsLuN5iZWjn5EntcBVCF9kMN43LglzCE1/GSeY=AAAA"), body, &err), E_UNAUTHENTICATED);
 }
 
 static void hex_with_prefix(void **state) { /* docs.github.com/webhooks: secret "It's a Secret to Everybody", payload "Hello, World!" */

@@ -1,10 +1,10 @@
 /* Cutting bodies into records, and protection of fields: pure functions over bytes. */
+#include <cmocka.h>
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <setjmp.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <cmocka.h>
 
 #include "base/json.h"
 #include "ingest/protect.h"
@@ -158,7 +158,7 @@ static void masks_only_what_is_named(void **state) {
         {"email", "{\"email\":12.50,\"a\":true}", "{\"email\":\"***\",\"a\":true}"},
         {"email", "{\"email\":{\"a\":[\"}\"]},\"b\":[]}", "{\"email\":\"***\",\"b\":[]}"},
         {"email", "{\"email\":\"a\",\"email\":\"b\"}", "{\"email\":\"***\",\"email\":\"***\"}"}, /* a name that comes twice */
-        {"email", "{\"em\\u0061il\":\"a\"}", "{\"em\\u0061il\":\"***\"}"},                       /* a name in disguise */
+        {"email", "{\"em\\u0061il\":\"a\"}", "{\"em\\u0061il\":\"***\"}"}, /* a name in disguise */
         {"email", "{\"email\":\"a\\\"}\",\"b\":1}", "{\"email\":\"***\",\"b\":1}"},
         {"a.b.c", "{\"a\":{\"b\":{\"c\":\"x\",\"d\":\"\xc3\xa9\"}}}", "{\"a\":{\"b\":{\"c\":\"***\",\"d\":\"\xc3\xa9\"}}}"},
         {"email", "\"email\"", "\"email\""},
