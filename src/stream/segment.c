@@ -51,6 +51,7 @@ void segments_push(struct stream_log *log, struct segment *segment) {
         log->segment = mem_realloc(log->segment, log->segments_cap * sizeof *log->segment);
     }
     log->segment[log->segments_n++] = segment;
+    log->active = segment;
 }
 
 enum status segment_room(struct stream_log *log, uint64_t bytes, struct err *err) {

@@ -164,8 +164,9 @@ struct stream_log {
 
     mutex trim;                     /* one trim at a time; outermost */
     mutex segments;
-    struct segment **segment;       /* by number; the last one is active unless need_segment */
+    struct segment **segment;       /* by number */
     size_t segments_n, segments_cap;
+    struct segment *active;         /* the last one, NULL: none; set by the committer under `segments`, never trimmed */
 
     mutex state;
     struct stream_info *_Atomic streams[EVENT_STREAM_MAX + 1];
@@ -203,7 +204,7 @@ struct stream_log {
 };
 
 static inline const struct fs *log_fs(const struct stream_log *log) { return log->host.fs; }
-static inline struct segment *active_segment(const struct stream_log *log) { return log->segments_n ? log->segment[log->segments_n - 1] : NULL; }
+static inline struct segment *active_segment(const struct stream_log *log) { return log->active; }
 
 /* ---- segment.c ---- */
 void segment_path(const char *dir, uint32_t number, const char *suffix, char out[PATH_MAX_BYTES]);
