@@ -127,6 +127,13 @@ static enum status free_name(const struct fs *fs, struct arena *arena, const cha
     return err_set(err, E_LIMIT, "%s has too many files called %s", folder, name);
 }
 
+static void write_reason(const struct fs *fs, struct arena *arena, const char *to, const char *reason) {
+    struct err problem;
+    const char *note_path = arena_printf(arena, "%s.reason.txt", to);
+    if (fs_write_atomic(fs, note_path, str_of(arena_printf(arena, "%s\n", reason)), &problem) != OK) /* the ledger has it too */
+        log_warn("connect", "the reason cannot be written beside a rejected file", LOG_STR("file", note_path), LOG_STR("error", problem.text), NULL);
+}
+
 enum status landing_move(
     struct source_state *s, struct arena *arena, const struct landing_plan *plan, const char *sub, const char *reason, const char **moved_to, struct err *err) {
     const struct host *host = s->landing->options.host;
@@ -139,17 +146,11 @@ enum status landing_move(
     }
     st = fs->mkdir(fs->self, folder, err);
     if (st == OK) st = free_name(fs, arena, folder, plan->name, &to, err);
+    if (st == OK && reason) write_reason(fs, arena, to, reason); /* before the file: whoever sees it there finds the reason too */
     if (st == OK) st = fs->rename(fs->self, plan->path, to, err);
     if (st == OK) st = fs->sync_dir(fs->self, folder, err);
     if (st == OK) st = fs->sync_dir(fs->self, s->config->folder, err);
     if (st != OK) return err_prefix(err, "moving %s to %s", plan->path, sub);
-    if (reason) {
-        struct err problem;
-        const char *note_path = arena_printf(arena, "%s.reason.txt", to);
-        const char *text = arena_printf(arena, "%s\n", reason);
-        if (fs_write_atomic(fs, note_path, str_of(text), &problem) != OK) /* the ledger has it too */
-            log_warn("connect", "the reason cannot be written beside a rejected file", LOG_STR("file", note_path), LOG_STR("error", problem.text), NULL);
-    }
     *moved_to = to;
     return OK;
 }
