@@ -110,7 +110,10 @@ struct host_process {
 enum status host_spawn(char *const argv[], const int *keep, size_t keep_n, struct host_process *out, struct err *err);
 /* false while it runs. *exit_status as of waitpid. */
 bool host_process_ended(struct host_process *process, int *exit_status);
+#define HOST_SIGNAL_KILL 9
 void host_process_kill(struct host_process *process, int signal_number);
+/* How a process ended, by its exit status of waitpid, for people: "killed by signal 9 (…)", "it ended with exit status 1". */
+void host_process_end_text(int exit_status, char *out, size_t n);
 bool host_process_wait(struct host_process *process, int64_t timeout_ms, int *exit_status); /* false: still running */
 char *host_self_path(struct arena *arena); /* the running binary's path */
 uint64_t host_resident_bytes(pid_t pid);   /* 0 when it cannot be read */

@@ -75,6 +75,16 @@ void host_process_kill(struct host_process *process, int signal_number) {
     if (process->pid > 0) kill(process->pid, signal_number);
 }
 
+void host_process_end_text(int exit_status, char *out, size_t n) {
+    _Static_assert(HOST_SIGNAL_KILL == SIGKILL, "the number is the system's");
+    if (!WIFSIGNALED(exit_status)) {
+        snprintf(out, n, "it ended with exit status %d", WEXITSTATUS(exit_status));
+        return;
+    }
+    int number = WTERMSIG(exit_status);
+    snprintf(out, n, "killed by signal %d%s", number, number == SIGKILL ? " (often: the system ran out of memory)" : "");
+}
+
 bool host_process_wait(struct host_process *process, int64_t timeout_ms, int *exit_status) {
     const struct host_clock *clock = clock_real();
     int64_t until = clock->monotonic_us(clock->self) + timeout_ms * 1000;
