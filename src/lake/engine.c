@@ -4,11 +4,8 @@
  * definition is always ahead of the statements that name it. One monitor thread per child reads what the child says and reaps it. */
 #include "lake/engine.h"
 
-#include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/wait.h>
 
 #include "base/assert.h"
 #include "base/log.h"
@@ -137,7 +134,7 @@ void engine_free(struct engine **pointer) {
     must(!engine->user_calls && !engine->internal_calls);
     engine->ending = true;
     if (engine->state == CHILD_UP || engine->state == CHILD_STARTING) {
-        host_process_kill(&engine->process, SIGKILL); /* it holds nothing that needs an orderly end */
+        host_process_kill(&engine->process, HOST_SIGNAL_KILL); /* it holds nothing that needs an orderly end */
     }
     mutex_unlock(&engine->lock);
     thread_join(&engine->monitor);
@@ -191,7 +188,7 @@ static void kill_when_stuck(struct engine *engine) {
         bool overdue = call->give_up_ms && now > call->give_up_ms && engine->state == CHILD_UP;
         if (overdue && (call->closed || (call->fd >= 0 && !host_wait_readable(call->fd, 0)))) { /* readable: it is our reader that is slow */
             log_warn("engine", "killed: a call did not end after its interrupt", LOG_INT("call", call->id), LOG_INT("pid", engine->process.pid), NULL);
-            host_process_kill(&engine->process, SIGKILL);
+            host_process_kill(&engine->process, HOST_SIGNAL_KILL);
             call->give_up_ms = 0;
             return;
         }
@@ -238,15 +235,6 @@ static void monitor_read(struct engine *engine, int control) {
     }
 }
 
-static void describe_end(int exit_status, char *out, size_t n) {
-    if (WIFSIGNALED(exit_status)) {
-        int number = WTERMSIG(exit_status);
-        snprintf(out, n, "killed by signal %d%s", number, number == SIGKILL ? " (often: the system ran out of memory)" : "");
-    } else {
-        snprintf(out, n, "it ended with exit status %d", WEXITSTATUS(exit_status));
-    }
-}
-
 static void *monitor_run(void *argument) {
     struct engine *engine = argument;
     monitor_read(engine, engine->control);
@@ -257,13 +245,13 @@ static void *monitor_run(void *argument) {
     pid_t pid = process.pid;
     double cpu = host_cpu_seconds(pid);
     if (!host_process_wait(&process, 2000, &exit_status)) {
-        host_process_kill(&process, SIGKILL);
+        host_process_kill(&process, HOST_SIGNAL_KILL);
         host_process_wait(&process, -1, &exit_status);
     }
     mutex_lock(&engine->send_lock); /* nobody is sending any more */
     mutex_lock(&engine->lock);
     host_close(&engine->control);
-    describe_end(exit_status, engine->why_gone, sizeof engine->why_gone);
+    host_process_end_text(exit_status, engine->why_gone, sizeof engine->why_gone);
     engine->state = CHILD_GONE;
     engine->process.pid = 0;
     engine->cpu_before += cpu > engine->cpu_now ? cpu : engine->cpu_now;
@@ -347,7 +335,7 @@ static enum status ensure_up(struct engine *engine, struct err *err) {
         int64_t now = now_ms(engine);
         if (engine->state == CHILD_STARTING) {
             if (now >= until) {
-                host_process_kill(&engine->process, SIGKILL);
+                host_process_kill(&engine->process, HOST_SIGNAL_KILL);
                 return err_set(err, E_UNAVAILABLE, "the engine did not start within %d s", START_MS / 1000);
             }
             condition_wait_ms(&engine->changed, &engine->lock, 500);
