@@ -62,8 +62,8 @@ struct ingest_options {
 enum status ingest_open(const struct ingest_options *options, const struct ingest_stream *streams, size_t streams_n, const struct ingest_source *sources,
     size_t sources_n, struct ingest **out, struct err *err);
 /* Takes over other streams and sources (SIGHUP). On failure the old ones stay. Requests under way end with what they began with. */
-enum status ingest_configure(struct ingest *ingest, const struct ingest_stream *streams, size_t streams_n, const struct ingest_source *sources, size_t sources_n,
-    struct err *err);
+enum status ingest_configure(struct ingest *ingest, const struct ingest_stream *streams, size_t streams_n, const struct ingest_source *sources,
+    size_t sources_n, struct err *err);
 /* After the http_server was stopped. */
 void ingest_close(struct ingest **ingest);
 

@@ -1,9 +1,11 @@
 /* The HTTP server against a real client and raw sockets: routes, bodies, limits, late and streamed answers, hang-ups, slow clients, stop, TLS. */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include <cmocka.h>
+
 #include <stdlib.h>
 
 #include <errno.h>

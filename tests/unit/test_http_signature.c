@@ -1,9 +1,11 @@
 /* Signatures against published vectors, and decompression with its limits. */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include <cmocka.h>
+
 #include <stdlib.h>
 #include <zlib.h>
 #include <zstd.h>

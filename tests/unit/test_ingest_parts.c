@@ -1,9 +1,11 @@
 /* Cutting bodies into records, and protection of fields: pure functions over bytes. */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include <cmocka.h>
+
 #include <stdlib.h>
 
 #include "base/json.h"
