@@ -152,7 +152,7 @@ enum status file_scan(
     struct scan s = {.arena = arena, .sample_max = sample_bytes, .result = {.utf8 = true}};
     s.digest = EVP_MD_CTX_new();
     must(s.digest && EVP_DigestInit_ex(s.digest, EVP_sha256(), NULL) == 1);
-    s.sample = arena_zalloc(arena, sample_bytes + 64);
+    s.sample = arena_alloc(arena, sample_bytes);
     s.result.sample.p = s.sample;
     struct file_bytes *file = NULL;
     struct file_bytes_options options = {.host = host, .path = path, .bytes_max = bytes_max, .tap = tap, .tap_context = &s};

@@ -236,6 +236,7 @@ static enum status json_columns(struct making *m, struct err *err) {
         const struct str *keys = landing_rows_keys(rows, &n);
         m->plan.columns = landing_columns_name(m->arena, keys, n);
         m->plan.columns_n = n;
+        m->plan.rows_max = landing_rows_counts(rows).read; /* values need nothing between them: {}{}{} */
         if (n == 0) reject(m, landing_rows_counts(rows).read ? "no columns: none of its rows is a JSON object with members" : "no columns: the file is empty");
     }
     landing_rows_close(&rows);

@@ -119,7 +119,7 @@ static bool take_cell(void *context, struct str key, struct str value) {
         m->cells[number - 1] = value;
     else
         m->unknown = true;
-    return number != 0;
+    return true;
 }
 
 static bool take_key(void *context, struct str key, struct str value) {
@@ -183,7 +183,8 @@ enum status landing_json_row(struct landing_rows *r, const struct csv_record *re
     fine = json_flat(r->batch, text, member, &making, &fault);
     for (size_t i = 0; fine && i < making.seen_n; i++) add_key(r, making.seen[i]);
     free(making.seen);
-    if (making.unknown) return err_set(err, E_BUSY, "%s changed while it was read: line %llu has a new key", r->plan->path, (unsigned long long)record->line);
+    if (fine && making.unknown)
+        return err_set(err, E_BUSY, "%s changed while it was read: line %llu has a new key", r->plan->path, (unsigned long long)record->line);
     if (!fine) return put_fault(r, record, text, &fault, err);
     if (r->keys_n > r->plan->columns_max)
         return err_set(err, E_LIMIT, "line %llu: more than columns_max %zu different keys; documents like these belong into a stream",

@@ -165,9 +165,9 @@ static enum status check_counts(struct work_file **files, size_t n, uint64_t row
     for (size_t i = 0; i < n; i++) {
         if (files[i]->plan.format == LANDING_PARQUET) files[i]->read = files[i]->good = rows;
         good += files[i]->good;
-        if (files[i]->read > files[i]->row.reserved)
-            return err_set(err, E_BUSY, "%s has %llu rows where %llu were expected: it changed while it was read", files[i]->plan.name,
-                (unsigned long long)files[i]->read, (unsigned long long)files[i]->row.reserved);
+        if (files[i]->read > files[i]->row.reserved) /* taken by a process with other options, which died: refused, and may come again */
+            return err_set(err, E_LIMIT, "%s has %llu rows where %llu were expected", files[i]->plan.name, (unsigned long long)files[i]->read,
+                (unsigned long long)files[i]->row.reserved);
     }
     return good == rows ? OK : err_set(err, E_INTERNAL, "%llu rows were read and %llu written", (unsigned long long)good, (unsigned long long)rows);
 }

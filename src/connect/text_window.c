@@ -22,7 +22,7 @@ enum status text_window_open(
         out->raw = mem_alloc(RAW_PIECE);
     }
     out->cap = FIRST_BYTES;
-    out->p = mem_zalloc(out->cap + TEXT_PADDING);
+    out->p = mem_alloc(out->cap + TEXT_PADDING);
     return OK;
 }
 

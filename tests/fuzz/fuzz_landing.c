@@ -1,5 +1,8 @@
 /* Landing: any file is refused or read to its end. Rows add up and fit the reserved range, cells are UTF-8, a second reading gives the same, the plan survives
  * its way to the engine. The last bytes pick the options. */
+#include <stdio.h>
+
+#include "base/hash.h"
 #include "base/mem.h"
 #include "connect/landing_rows.h"
 #include "fuzz.h"
@@ -39,6 +42,7 @@ static uint64_t read_rows(const struct host *host, const struct landing_plan *pl
     size_t columns = whole_json ? 1 : plan->columns_n;
     for (size_t n = 1; n;) {
         enum status st = landing_rows_next(rows, list, 64, &n, &err);
+        if (st != OK) fprintf(stderr, "%s\n", err.text);
         must(st == OK); /* what is wrong with a file as a whole was found by its plan */
         for (size_t i = 0; i < n; i++)
             for (size_t c = 0; c < columns; c++) {
