@@ -18,10 +18,10 @@ listen: 127.0.0.1:0
 streams:
   sales: {partitions: 2, key: id}
 sources:
-  - {name: pos, type: landing, path: landing/pos, table: bronze.pos}
-  - {name: turkish, type: landing, path: landing/turkish, table: bronze.turkish, encoding: windows-1254}
-  - {name: latin, type: landing, path: landing/latin, table: bronze.latin, encoding: latin-1}
-  - {name: sales_files, type: landing, path: landing/sales, stream: sales}
+  - {name: pos, type: landing, path: landing/pos, table: bronze.pos, quiet: 500ms}
+  - {name: turkish, type: landing, path: landing/turkish, table: bronze.turkish, encoding: windows-1254, quiet: 500ms}
+  - {name: latin, type: landing, path: landing/latin, table: bronze.latin, encoding: latin-1, quiet: 500ms}
+  - {name: sales_files, type: landing, path: landing/sales, stream: sales, quiet: 500ms}
 """
 
 
@@ -263,7 +263,8 @@ def test_parquet_keeps_its_types(shop):
 # ---- readiness -------------------------------------------------------------------------------------------------------------------------------------------
 
 
-def test_files_in_the_making_are_left_alone(shop):
+def test_files_in_the_making_are_left_alone(make_project):
+    shop = make_project(YAML.replace(", quiet: 500ms", ""))
     folder = shop.dir / "landing/pos"
     lib.wait_until(folder.is_dir, 10, "folder made")
     for name in (".hidden.csv", "a.csv.tmp", "b.csv.part", "c.crdownload"):
