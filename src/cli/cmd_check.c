@@ -21,8 +21,8 @@ static int report(struct cli *cli, const struct config *config, const struct con
         print_text(buf_view(&json));
         putchar('\n');
     } else {
-        printf("%s%s%s: %zu %s, %zu %s, nothing wrong\n", color_green(cli), CONFIG_FILE, color_off(cli), config->streams_n, config->streams_n == 1 ? "stream" : "streams",
-            config->sources_n, config->sources_n == 1 ? "source" : "sources");
+        printf("%s%s%s: %zu %s, %zu %s, nothing wrong\n", color_green(cli), CONFIG_FILE, color_off(cli), config->streams_n,
+            config->streams_n == 1 ? "stream" : "streams", config->sources_n, config->sources_n == 1 ? "source" : "sources");
     }
     return 0;
 }
@@ -43,7 +43,8 @@ static int run(struct cli *cli) {
 static const struct command commands[] = {{
     .arguments = "",
     .summary = "validate the configuration",
-    .description = "Reads cupel.yaml and reports everything that is wrong in one run, each with file, line and column and the nearest right name. Exit code 2 when something is wrong. "
+    .description = "Reads cupel.yaml and reports everything that is wrong in one run, each with file, line and column and the nearest right name. Exit code 2 "
+                   "when something is wrong. "
                    "With --json the effective settings are printed, secrets as ***.",
     .examples = "cupel check\ncupel -C shop check --json",
     .run = run,

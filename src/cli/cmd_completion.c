@@ -26,7 +26,8 @@ static const struct command commands[] = {{
     .run = run,
 }};
 
-const struct command_group cmd_completion = {.name = "completion", .summary = "print a completion script for bash or zsh", .commands = commands, .commands_n = 1};
+const struct command_group cmd_completion = {
+    .name = "completion", .summary = "print a completion script for bash or zsh", .commands = commands, .commands_n = 1};
 
 /* ---- names ---- */
 

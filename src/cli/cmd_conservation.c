@@ -7,12 +7,13 @@
 
 static const struct column stream_columns[] = {{"STREAM", "name", COLUMN_TEXT}, {"RECEIVED", "received", COLUMN_NUMBER}, {"LANDED", "landed", COLUMN_NUMBER},
     {"IN LOG", "in_log", COLUMN_NUMBER}, {"DUPLICATES", "duplicates", COLUMN_NUMBER}, {"DIFFERENCE", "difference", COLUMN_NUMBER}, {"OK", "ok", COLUMN_BOOL}};
-static const struct column deep_columns[] = {{"STREAM", "name", COLUMN_TEXT}, {"RECEIVED", "received", COLUMN_NUMBER}, {"LANDED", "landed", COLUMN_NUMBER}, {"IN LOG", "in_log", COLUMN_NUMBER},
-    {"ROWS", "rows", COLUMN_NUMBER}, {"DUPLICATES", "duplicates", COLUMN_NUMBER}, {"DIFFERENCE", "difference", COLUMN_NUMBER}, {"OK", "ok", COLUMN_BOOL}};
+static const struct column deep_columns[] = {{"STREAM", "name", COLUMN_TEXT}, {"RECEIVED", "received", COLUMN_NUMBER}, {"LANDED", "landed", COLUMN_NUMBER},
+    {"IN LOG", "in_log", COLUMN_NUMBER}, {"ROWS", "rows", COLUMN_NUMBER}, {"DUPLICATES", "duplicates", COLUMN_NUMBER},
+    {"DIFFERENCE", "difference", COLUMN_NUMBER}, {"OK", "ok", COLUMN_BOOL}};
 static const struct column file_columns[] = {{"SOURCE", "name", COLUMN_TEXT}, {"READ", "read", COLUMN_NUMBER}, {"LANDED", "landed", COLUMN_NUMBER},
     {"QUARANTINED", "quarantined", COLUMN_NUMBER}, {"DIFFERENCE", "difference", COLUMN_NUMBER}, {"OK", "ok", COLUMN_BOOL}};
-static const struct column hour_columns[] = {{"HOUR", "hour", COLUMN_TIME}, {"RECEIVED", "received", COLUMN_NUMBER}, {"LANDED", "landed", COLUMN_NUMBER}, {"IN LOG", "in_log", COLUMN_NUMBER},
-    {"ROWS", "rows", COLUMN_NUMBER}, {"DUPLICATES", "duplicates", COLUMN_NUMBER}, {"OK", "ok", COLUMN_BOOL}};
+static const struct column hour_columns[] = {{"HOUR", "hour", COLUMN_TIME}, {"RECEIVED", "received", COLUMN_NUMBER}, {"LANDED", "landed", COLUMN_NUMBER},
+    {"IN LOG", "in_log", COLUMN_NUMBER}, {"ROWS", "rows", COLUMN_NUMBER}, {"DUPLICATES", "duplicates", COLUMN_NUMBER}, {"OK", "ok", COLUMN_BOOL}};
 #define COLUMNS(list) list, sizeof(list) / sizeof((list)[0])
 
 static void print_hop(struct cli *cli, json_t *hops, const char *kind, const struct column *columns, size_t n) {
@@ -81,11 +82,14 @@ static const struct cli_option options[] = {
 static const struct command commands[] = {{
     .arguments = "",
     .summary = "the accounts; exit code 1 when they do not add up",
-    .description = "Nothing is dropped in silence. Streams: events received = landed + in the log. Files: rows read = landed + quarantined. Received is counted from the log's frames, landed by "
-                   "the commits to the lake, the rest of the log from positions: three counts that do not know each other. --deep counts the tables' rows as well.",
+    .description =
+        "Nothing is dropped in silence. Streams: events received = landed + in the log. Files: rows read = landed + quarantined. Received is counted from the "
+        "log's frames, landed by "
+        "the commits to the lake, the rest of the log from positions: three counts that do not know each other. --deep counts the tables' rows as well.",
     .examples = "cupel conservation\ncupel conservation --deep --hours --stream orders\ncupel conservation --json",
     .options = options,
     .run = run,
 }};
 
-const struct command_group cmd_conservation = {.name = "conservation", .summary = "the accounts; exit code 1 when they do not add up", .commands = commands, .commands_n = 1};
+const struct command_group cmd_conservation = {
+    .name = "conservation", .summary = "the accounts; exit code 1 when they do not add up", .commands = commands, .commands_n = 1};

@@ -5,4 +5,5 @@ static int run(struct cli *cli) { return engine_main(cli->argc - 1, cli->argv + 
 
 static const struct command commands[] = {{.arguments = "", .arguments_max = -1, .summary = "the engine process (internal)", .run = run}};
 
-const struct command_group cmd_engine = {.name = "engine", .summary = "the engine process (internal)", .commands = commands, .commands_n = 1, .hidden = true, .raw = true};
+const struct command_group cmd_engine = {
+    .name = "engine", .summary = "the engine process (internal)", .commands = commands, .commands_n = 1, .hidden = true, .raw = true};

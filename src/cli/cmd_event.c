@@ -60,7 +60,8 @@ static const struct command event_commands[] = {{
     .arguments_min = 1,
     .arguments_max = -1,
     .summary = "an event, its payload and where it landed",
-    .description = "Looks the event up by its id, in the log or, when it is no longer there, in its bronze table. An id is its own address: no search is needed. Rows of landing files have ids "
+    .description = "Looks the event up by its id, in the log or, when it is no longer there, in its bronze table. An id is its own address: no search is "
+                   "needed. Rows of landing files have ids "
                    "too.",
     .examples = "cupel event show 019e2c1a-7d00-7001-8000-000000000040\ncupel event show 019e2c1a-7d00-7001-8000-000000000040 --json",
     .run = show,
@@ -77,8 +78,8 @@ static void add_parameter(struct buf *path, const char *name, const char *value)
 }
 
 static int list(struct cli *cli) {
-    static const struct column columns[] = {{"ID", "id", COLUMN_TEXT}, {"STREAM", "stream", COLUMN_TEXT}, {"RECEIVED", "received_at", COLUMN_TIME}, {"STATUS", "status", COLUMN_TEXT},
-        {"SOURCE", "source", COLUMN_TEXT}, {"KEY", "key", COLUMN_TEXT}, {"SIZE", "size_bytes", COLUMN_BYTES}};
+    static const struct column columns[] = {{"ID", "id", COLUMN_TEXT}, {"STREAM", "stream", COLUMN_TEXT}, {"RECEIVED", "received_at", COLUMN_TIME},
+        {"STATUS", "status", COLUMN_TEXT}, {"SOURCE", "source", COLUMN_TEXT}, {"KEY", "key", COLUMN_TEXT}, {"SIZE", "size_bytes", COLUMN_BYTES}};
     struct err err = {0};
     struct reach *reach;
     int64_t limit;

@@ -49,4 +49,5 @@ static const struct command commands[] = {
     {.verb = "schema", .arguments = "", .summary = "docs/cupel.schema.json", .run = schema},
 };
 
-const struct command_group cmd_generate = {.name = "generate", .summary = "documents made from the source", .commands = commands, .commands_n = 4, .hidden = true};
+const struct command_group cmd_generate = {
+    .name = "generate", .summary = "documents made from the source", .commands = commands, .commands_n = 4, .hidden = true};

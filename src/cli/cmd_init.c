@@ -33,7 +33,8 @@ static const struct command commands[] = {{
     .arguments_min = 1,
     .arguments_max = 1,
     .summary = "scaffold a project",
-    .description = "Makes DIR with a cupel.yaml, folders for models and landing files, and data/ with an access token that only you can read. A folder that has a cupel.yaml already is "
+    .description = "Makes DIR with a cupel.yaml, folders for models and landing files, and data/ with an access token that only you can read. A folder that "
+                   "has a cupel.yaml already is "
                    "left alone.",
     .examples = "cupel init shop\ncupel init shop --template retail",
     .options = options,

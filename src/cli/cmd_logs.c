@@ -34,7 +34,8 @@ static void print_line(struct cli *cli, struct str line) {
     printf("%s %s%-5s%s %-7s %s", json_string_value(json_object_get(record, "at")), bad ? color_red(cli) : "", level ? level : "", bad ? color_off(cli) : "",
         json_string_value(json_object_get(record, "room")), json_string_value(json_object_get(record, "message")));
     json_object_foreach(record, name, value) {
-        if (strcmp(name, "at") == 0 || strcmp(name, "level") == 0 || strcmp(name, "process") == 0 || strcmp(name, "room") == 0 || strcmp(name, "message") == 0) continue;
+        if (strcmp(name, "at") == 0 || strcmp(name, "level") == 0 || strcmp(name, "process") == 0 || strcmp(name, "room") == 0 || strcmp(name, "message") == 0)
+            continue;
         char *text = json_dumps(value, JSON_ENCODE_ANY);
         printf(" %s=%s", name, text);
         free(text);

@@ -1,5 +1,5 @@
-/* cupel put STREAM [FILE…|-]: NDJSON in batches. Each batch is one request with an Idempotency-Key of its own, so that repeating it after a broken connection or
- * a 503 stores nothing twice. */
+/* cupel put STREAM [FILE…|-]: NDJSON in batches. Each batch is one request with an Idempotency-Key of its own, so that repeating it after a broken connection
+ * or a 503 stores nothing twice. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,12 +21,12 @@ struct put {
     struct cli *cli;
     struct reach *reach;
     struct reach_options reach_options;
-    char *path;                /* /v1/streams/… */
-    const char *key;           /* --key, or NULL */
-    char run_id[33];           /* begins every Idempotency-Key of this run */
+    char *path; /* /v1/streams/… */
+    const char *key; /* --key, or NULL */
+    char run_id[33]; /* begins every Idempotency-Key of this run */
     uint64_t batches, accepted, duplicates, lines, bytes;
     int64_t batch_records, started_ms;
-    const char *name;          /* of the file being read */
+    const char *name; /* of the file being read */
     struct buf batch;
     uint64_t batch_n, batch_line, line; /* records in it, line of its first record, lines of this file so far */
 };
@@ -39,7 +39,8 @@ static enum status send_once(struct put *p, const char *idempotency_key, json_t 
     const char *headers[] = {"Idempotency-Key", idempotency_key, p->key ? "Cupel-Key" : NULL, p->key, NULL};
     json_error_t unused;
     BUF_SCOPE(text);
-    struct ask ask = {.method = "POST", .path = p->path, .body = buf_view(&p->batch), .content_type = "application/x-ndjson", .headers = headers, .timeout_ms = 60000};
+    struct ask ask = {
+        .method = "POST", .path = p->path, .body = buf_view(&p->batch), .content_type = "application/x-ndjson", .headers = headers, .timeout_ms = 60000};
     enum status status = reach_ask(p->reach, &ask, &text, retry_after_ms, err);
     if (status != OK) return status;
     *answer = json_loadb(text.p, text.n, 0, &unused);
@@ -64,7 +65,8 @@ static enum status send_batch(struct put *p, struct err *err) {
         int64_t retry_after_ms = 0;
         enum status status = send_once(p, key, &answer, &retry_after_ms, err);
         if (status == OK) break;
-        if (!worth_repeating(status) || host_monotonic_ms(host) > until_ms) return err_prefix(err, "%s: records from line %" PRIu64 " on", p->name, p->batch_line);
+        if (!worth_repeating(status) || host_monotonic_ms(host) > until_ms)
+            return err_prefix(err, "%s: records from line %" PRIu64 " on", p->name, p->batch_line);
         int64_t wait_ms = retry_after_ms > pause_ms ? retry_after_ms : pause_ms;
         progress(p->cli, false, "waiting for the server: %s", err ? err->text : "");
         host->clock->sleep_us(host->clock->self, wait_ms * 1000);
@@ -85,7 +87,8 @@ static void show_progress(struct put *p) {
     char events[32], bytes[32], rate[32];
     int64_t took_ms = host_monotonic_ms(&p->cli->host) - p->started_ms;
     uint64_t n = p->accepted + p->duplicates;
-    progress(p->cli, false, "%s events, %s, %s/s", with_commas((int64_t)n, events), as_bytes(p->bytes, bytes), with_commas(took_ms > 0 ? (int64_t)n * 1000 / took_ms : 0, rate));
+    progress(p->cli, false, "%s events, %s, %s/s", with_commas((int64_t)n, events), as_bytes(p->bytes, bytes),
+        with_commas(took_ms > 0 ? (int64_t)n * 1000 / took_ms : 0, rate));
 }
 
 /* ---- reading ---- */
@@ -137,7 +140,8 @@ static enum status put_input(struct put *p, int file, struct err *err) {
     for (;;) {
         size_t got;
         if (!buf_reserve(&text, READ_BYTES)) return err_set(err, E_LIMIT, "%s: a line is too long", p->name);
-        enum status status = file < 0 ? host_read_some(0, text.p + text.n, READ_BYTES, &got, err) : fs->pread(fs->self, file, text.p + text.n, READ_BYTES, offset, &got, err);
+        enum status status =
+            file < 0 ? host_read_some(0, text.p + text.n, READ_BYTES, &got, err) : fs->pread(fs->self, file, text.p + text.n, READ_BYTES, offset, &got, err);
         if (status != OK) return status;
         text.n += got;
         offset += got;
@@ -167,10 +171,11 @@ static void print_result(struct put *p) {
     int64_t took_ms = host_monotonic_ms(&p->cli->host) - p->started_ms;
     if (p->cli->err_terminal) fprintf(stderr, "\r\033[K");
     if (p->cli->json)
-        printf("{\"accepted\":%" PRIu64 ",\"duplicates\":%" PRIu64 ",\"batches\":%" PRIu64 ",\"size_bytes\":%" PRIu64 ",\"took_ms\":%" PRId64 "}\n", p->accepted, p->duplicates, p->batches, p->bytes,
-            took_ms);
+        printf("{\"accepted\":%" PRIu64 ",\"duplicates\":%" PRIu64 ",\"batches\":%" PRIu64 ",\"size_bytes\":%" PRIu64 ",\"took_ms\":%" PRId64 "}\n",
+            p->accepted, p->duplicates, p->batches, p->bytes, took_ms);
     else
-        printf("%s accepted, %s duplicates, %.2f s\n", with_commas((int64_t)p->accepted, accepted), with_commas((int64_t)p->duplicates, duplicates), (double)took_ms / 1000);
+        printf("%s accepted, %s duplicates, %.2f s\n", with_commas((int64_t)p->accepted, accepted), with_commas((int64_t)p->duplicates, duplicates),
+            (double)took_ms / 1000);
 }
 
 static void make_run_id(struct put *p) {
@@ -213,8 +218,10 @@ static const struct command commands[] = {{
     .arguments_min = 1,
     .arguments_max = -1,
     .summary = "append NDJSON events",
-    .description = "Sends one event per line, from files or standard input, in batches of up to 1000 records or 1 MB. What was counted as accepted is on disk. A batch is stored as a whole or "
-                   "not at all; one bad record ends the command and is named. A batch that has to be sent again, because the server restarted or had no room, is never stored twice.",
+    .description = "Sends one event per line, from files or standard input, in batches of up to 1000 records or 1 MB. What was counted as accepted is on disk. "
+                   "A batch is stored as a whole or "
+                   "not at all; one bad record ends the command and is named. A batch that has to be sent again, because the server restarted or had no room, "
+                   "is never stored twice.",
     .examples = "cupel put web_traffic events.ndjson\nzcat day.ndjson.gz | cupel put orders\necho '{\"order_id\": 7}' | cupel put orders --key 7",
     .options = options,
     .complete = COMPLETE_FILE,

@@ -13,8 +13,8 @@ static void print_list(struct cli *cli, json_t *answer) {
 static int list(struct cli *cli) { return reach_print(cli, &(struct ask){.path = "/v1/quarantine"}, print_list); }
 
 static void print_bad_rows(struct cli *cli, json_t *answer) {
-    static const struct column columns[] = {
-        {"EVENT", "_event_id", COLUMN_TEXT}, {"FILE", "_file", COLUMN_TEXT}, {"ROW", "_row", COLUMN_NUMBER}, {"REASON", "_reason", COLUMN_TEXT}, {"RAW", "_raw", COLUMN_TEXT}};
+    static const struct column columns[] = {{"EVENT", "_event_id", COLUMN_TEXT}, {"FILE", "_file", COLUMN_TEXT}, {"ROW", "_row", COLUMN_NUMBER},
+        {"REASON", "_reason", COLUMN_TEXT}, {"RAW", "_raw", COLUMN_TEXT}};
     print_rows(cli, json_object_get(answer, "rows"), columns, sizeof columns / sizeof columns[0]);
 }
 
@@ -29,7 +29,8 @@ static int show(struct cli *cli) {
     return reach_print(cli, &(struct ask){.path = buf_cstr(&path)}, print_bad_rows);
 }
 
-static const struct cli_option show_options[] = {{.name = "limit", .letter = 'n', .value = "N", .help = "at most N, newest first (default 20)"}, {.name = NULL}};
+static const struct cli_option show_options[] = {
+    {.name = "limit", .letter = 'n', .value = "N", .help = "at most N, newest first (default 20)"}, {.name = NULL}};
 
 static const struct command commands[] = {
     {.verb = "list", .arguments = "", .summary = "tables of rows that could not be taken", .examples = "cupel quarantine list", .run = list},

@@ -34,8 +34,10 @@ static const struct cli_option options[] = {
 static const struct command commands[] = {{
     .arguments = "",
     .summary = "run everything",
-    .description = "Runs the server of the project folder in the foreground: events over HTTP, watched folders, lake, SQL. SIGTERM and Ctrl-C answer what is under way and stop; SIGHUP reads "
-                   "cupel.yaml again and takes over new streams, sources and settings. The address is written to data/server.json, where the other commands find it.",
+    .description =
+        "Runs the server of the project folder in the foreground: events over HTTP, watched folders, lake, SQL. SIGTERM and Ctrl-C answer what is under way "
+        "and stop; SIGHUP reads "
+        "cupel.yaml again and takes over new streams, sources and settings. The address is written to data/server.json, where the other commands find it.",
     .examples = "cupel serve\ncupel -C shop serve --listen 127.0.0.1:9000",
     .options = options,
     .run = run,

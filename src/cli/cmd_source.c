@@ -6,8 +6,8 @@
 #include "http/http_client.h"
 
 static void print_list(struct cli *cli, json_t *answer) {
-    static const struct column columns[] = {{"SOURCE", "name", COLUMN_TEXT}, {"TYPE", "type", COLUMN_TEXT}, {"TARGET", "target", COLUMN_TEXT}, {"FOLDER", "folder", COLUMN_TEXT},
-        {"WAITING", "waiting", COLUMN_NUMBER}};
+    static const struct column columns[] = {{"SOURCE", "name", COLUMN_TEXT}, {"TYPE", "type", COLUMN_TEXT}, {"TARGET", "target", COLUMN_TEXT},
+        {"FOLDER", "folder", COLUMN_TEXT}, {"WAITING", "waiting", COLUMN_NUMBER}};
     json_t *rows = json_object_get(answer, "sources"), *row;
     size_t i;
     json_array_foreach(rows, i, row) {
@@ -50,7 +50,8 @@ static const struct command commands[] = {
         .arguments_min = 1,
         .arguments_max = 2,
         .summary = "how a file would be read; changes nothing",
-        .description = "Shows what is found out about the first waiting file, or about FILE: format, encoding, dialect, columns, the first rows, and which rows are bad and why.",
+        .description = "Shows what is found out about the first waiting file, or about FILE: format, encoding, dialect, columns, the first rows, and which "
+                       "rows are bad and why.",
         .complete = COMPLETE_SOURCE,
         .examples = "cupel source test pos\ncupel source test pos landing/pos/day.csv",
         .run = test},

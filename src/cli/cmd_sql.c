@@ -19,8 +19,8 @@ struct sql {
     struct cli *cli;
     struct reach *reach;
     const char *format;
-    const char *output;   /* -o, or NULL */
-    int file;             /* -1: standard output */
+    const char *output; /* -o, or NULL */
+    int file; /* -1: standard output */
     uint64_t written;
     int64_t rows_max;
 };
@@ -152,7 +152,8 @@ static int run(struct cli *cli) {
     bool interactive = cli->args_n == 0 && host_is_terminal(0) && cli->out_terminal;
     if (!sql.format) sql.format = cli->json ? "json" : "table";
     if (cli_number(cli, "rows", interactive ? 100 : 0, 0, 1000000000, &sql.rows_max, &err) != OK) return cli_fail(&err);
-    if (strcmp(sql.format, "parquet") == 0 && !sql.output && cli->out_terminal) return cli_usage(cli, "parquet on a terminal is no help to anybody: name a file with -o FILE");
+    if (strcmp(sql.format, "parquet") == 0 && !sql.output && cli->out_terminal)
+        return cli_usage(cli, "parquet on a terminal is no help to anybody: name a file with -o FILE");
     if (interactive) setlocale(LC_CTYPE, ""); /* how wide characters are; before other threads exist */
     if (reach_open(cli, &(struct reach_options){.writer = interactive}, &sql.reach, &err) != OK) return cli_fail(&err);
     int code;
@@ -176,9 +177,11 @@ static const struct command commands[] = {{
     .arguments = "[QUERY]",
     .arguments_max = 1,
     .summary = "query; without a query an interactive shell",
-    .description = "Runs SELECT statements over all tables, the newest events included: bronze.<stream> holds an event as soon as it was acknowledged. Without QUERY statements are read from a pipe, "
+    .description = "Runs SELECT statements over all tables, the newest events included: bronze.<stream> holds an event as soon as it was acknowledged. Without "
+                   "QUERY statements are read from a pipe, "
                    "or typed in a shell with history and completion. Works with and without a running server.",
-    .examples = "cupel sql \"SELECT count(*) FROM bronze.orders\"\ncupel sql \"SELECT * FROM bronze.orders WHERE _key = \\$1\" --param 4711 --format csv -o orders.csv\n"
+    .examples = "cupel sql \"SELECT count(*) FROM bronze.orders\"\ncupel sql \"SELECT * FROM bronze.orders WHERE _key = \\$1\" --param 4711 --format csv -o "
+                "orders.csv\n"
                 "cupel sql < report.sql\ncupel sql",
     .options = options,
     .run = run,

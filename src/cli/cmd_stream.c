@@ -30,7 +30,8 @@ static json_int_t sum_of(json_t *partitions, const char *member) {
 
 static void print_streams(struct cli *cli, json_t *answer) {
     static const struct column columns[] = {{"STREAM", "name", COLUMN_TEXT}, {"PARTITIONS", "partitions", COLUMN_NUMBER}, {"EVENTS", "events", COLUMN_NUMBER},
-        {"NOT LANDED", "unlanded_records", COLUMN_NUMBER}, {"DUPLICATES", "duplicates", COLUMN_NUMBER}, {"KEY", "key", COLUMN_TEXT}, {"DEDUPE", "dedupe", COLUMN_TEXT}};
+        {"NOT LANDED", "unlanded_records", COLUMN_NUMBER}, {"DUPLICATES", "duplicates", COLUMN_NUMBER}, {"KEY", "key", COLUMN_TEXT},
+        {"DEDUPE", "dedupe", COLUMN_TEXT}};
     json_t *streams = json_object_get(answer, "streams"), *stream;
     size_t i;
     json_array_foreach(streams, i, stream) {
@@ -44,8 +45,9 @@ static void print_streams(struct cli *cli, json_t *answer) {
 static int list(struct cli *cli) { return reach_print(cli, &(struct ask){.path = "/v1/streams"}, print_streams); }
 
 static void print_stream(struct cli *cli, json_t *answer) {
-    static const struct column columns[] = {{"PARTITION", "partition", COLUMN_NUMBER}, {"START", "start_offset", COLUMN_NUMBER}, {"LANDED", "landed_offset", COLUMN_NUMBER},
-        {"END", "end_offset", COLUMN_NUMBER}, {"DUPLICATES", "duplicates", COLUMN_NUMBER}, {"LAST RECEIVED", "last_received_at", COLUMN_TIME}};
+    static const struct column columns[] = {{"PARTITION", "partition", COLUMN_NUMBER}, {"START", "start_offset", COLUMN_NUMBER},
+        {"LANDED", "landed_offset", COLUMN_NUMBER}, {"END", "end_offset", COLUMN_NUMBER}, {"DUPLICATES", "duplicates", COLUMN_NUMBER},
+        {"LAST RECEIVED", "last_received_at", COLUMN_TIME}};
     json_t *partitions = json_incref(json_object_get(answer, "state"));
     json_object_del(answer, "state");
     print_object(cli, answer);
@@ -66,7 +68,7 @@ struct tail {
     struct reach *reach;
     uint64_t *offsets; /* per partition: next to read */
     size_t partitions;
-    int64_t left;      /* events still to show; -1: no limit */
+    int64_t left; /* events still to show; -1: no limit */
     bool follow, only_payload;
 };
 
@@ -79,7 +81,8 @@ static void print_event_line(struct tail *t, json_t *event) {
         return;
     }
     if (!t->only_payload)
-        printf("%s%s %s%s ", color_dim(t->cli), json_string_value(json_object_get(event, "_received_at")), json_string_value(json_object_get(event, "_event_id")), color_off(t->cli));
+        printf("%s%s %s%s ", color_dim(t->cli), json_string_value(json_object_get(event, "_received_at")),
+            json_string_value(json_object_get(event, "_event_id")), color_off(t->cli));
     if (json_is_string(payload))
         fwrite(json_string_value(payload), 1, json_string_length(payload), stdout);
     else
@@ -93,7 +96,8 @@ static enum status tail_partition(struct tail *t, size_t partition, int64_t wait
     size_t i;
     char rest[160];
     int64_t limit = t->left >= 0 && t->left < TAIL_LIMIT ? t->left : TAIL_LIMIT;
-    snprintf(rest, sizeof rest, "/events?partition=%zu&offset=%" PRIu64 "&limit=%" PRId64 "&wait=%" PRId64 "ms", partition, t->offsets[partition], limit, wait_ms);
+    snprintf(
+        rest, sizeof rest, "/events?partition=%zu&offset=%" PRIu64 "&limit=%" PRId64 "&wait=%" PRId64 "ms", partition, t->offsets[partition], limit, wait_ms);
     enum status status = reach_json(t->reach, &(struct ask){.path = stream_path(t->cli, rest), .interruptible = true}, &answer, err);
     if (status != OK) return status;
     json_t *events = json_object_get(answer, "events");
@@ -201,7 +205,8 @@ static const struct command commands[] = {
         .arguments_min = 2,
         .arguments_max = 2,
         .summary = "give a stream N partitions in all",
-        .description = "Partitions can be added while the stream is written and read, never taken away. A new epoch starts: a key may go to another partition from here on, and consumers that "
+        .description = "Partitions can be added while the stream is written and read, never taken away. A new epoch starts: a key may go to another partition "
+                       "from here on, and consumers that "
                        "need its order finish the old epoch first.",
         .complete = COMPLETE_STREAM,
         .examples = "cupel stream add-partitions orders 4",
@@ -218,4 +223,5 @@ static const struct command commands[] = {
         .run = delete_stream},
 };
 
-const struct command_group cmd_stream = {.name = "stream", .summary = "streams: list, look into, grow, delete", .commands = commands, .commands_n = sizeof commands / sizeof commands[0]};
+const struct command_group cmd_stream = {
+    .name = "stream", .summary = "streams: list, look into, grow, delete", .commands = commands, .commands_n = sizeof commands / sizeof commands[0]};

@@ -17,15 +17,16 @@ static char *table_path(struct cli *cli, const char *name, const char *rest) {
 }
 
 static void print_tables(struct cli *cli, json_t *answer) {
-    static const struct column columns[] = {{"SCHEMA", "schema", COLUMN_TEXT}, {"TABLE", "name", COLUMN_TEXT}, {"ROWS", "rows", COLUMN_NUMBER}, {"FILES", "files", COLUMN_NUMBER},
-        {"SIZE", "bytes", COLUMN_BYTES}, {"SNAPSHOTS", "snapshots", COLUMN_NUMBER}, {"CHANGED", "updated_at", COLUMN_TIME}};
+    static const struct column columns[] = {{"SCHEMA", "schema", COLUMN_TEXT}, {"TABLE", "name", COLUMN_TEXT}, {"ROWS", "rows", COLUMN_NUMBER},
+        {"FILES", "files", COLUMN_NUMBER}, {"SIZE", "bytes", COLUMN_BYTES}, {"SNAPSHOTS", "snapshots", COLUMN_NUMBER}, {"CHANGED", "updated_at", COLUMN_TIME}};
     print_rows(cli, json_is_array(answer) ? answer : json_object_get(answer, "tables"), columns, sizeof columns / sizeof columns[0]);
 }
 
 static int list(struct cli *cli) { return reach_print(cli, &(struct ask){.path = "/v1/tables"}, print_tables); }
 
 static void print_table(struct cli *cli, json_t *answer) {
-    static const struct column columns[] = {{"COLUMN", "name", COLUMN_TEXT}, {"TYPE", "type", COLUMN_TEXT}, {"FIELD", "field_id", COLUMN_NUMBER}, {"REQUIRED", "required", COLUMN_BOOL}};
+    static const struct column columns[] = {
+        {"COLUMN", "name", COLUMN_TEXT}, {"TYPE", "type", COLUMN_TEXT}, {"FIELD", "field_id", COLUMN_NUMBER}, {"REQUIRED", "required", COLUMN_BOOL}};
     static const char *const lists[] = {"history", "file_list"}; /* `table history` and --json show them */
     json_t *schema = json_incref(json_object_get(answer, "columns"));
     json_object_del(answer, "columns");
@@ -40,7 +41,8 @@ static int show(struct cli *cli) { return reach_print(cli, &(struct ask){.path =
 
 static void print_history(struct cli *cli, json_t *answer) {
     static const struct column columns[] = {{"SNAPSHOT", "snapshot_id", COLUMN_ID}, {"AT", "at", COLUMN_TIME}, {"OPERATION", "summary.operation", COLUMN_TEXT},
-        {"ROWS ADDED", "summary.added-records", COLUMN_NUMBER}, {"ROWS", "summary.total-records", COLUMN_NUMBER}, {"FILES", "summary.total-data-files", COLUMN_NUMBER}};
+        {"ROWS ADDED", "summary.added-records", COLUMN_NUMBER}, {"ROWS", "summary.total-records", COLUMN_NUMBER},
+        {"FILES", "summary.total-data-files", COLUMN_NUMBER}};
     print_rows(cli, json_object_get(answer, "history"), columns, sizeof columns / sizeof columns[0]);
 }
 
@@ -89,7 +91,12 @@ static const struct command commands[] = {
     {.verb = "list", .arguments = "", .summary = "all lake tables", .examples = "cupel table list", .run = list},
     {.verb = "show", ONE_TABLE, .summary = "schema, size and properties", .examples = "cupel table show bronze.orders", .run = show},
     {.verb = "history", ONE_TABLE, .summary = "snapshots", .examples = "cupel table history bronze.orders", .run = history},
-    {.verb = "compact", ONE_TABLE, .summary = "pack the small files of closed hours into large ones", .options = compact_options, .examples = "cupel table compact bronze.orders", .run = compact},
+    {.verb = "compact",
+        ONE_TABLE,
+        .summary = "pack the small files of closed hours into large ones",
+        .options = compact_options,
+        .examples = "cupel table compact bronze.orders",
+        .run = compact},
     {.verb = "expire",
         ONE_TABLE,
         .summary = "forget old snapshots and delete files that only they used",
@@ -106,7 +113,8 @@ static const struct command commands[] = {
     {.verb = "register",
         .arguments = "",
         .summary = "rebuild the catalog from the lake",
-        .description = "With --recover: for every table folder in the lake the newest valid metadata file becomes the current one in the catalog. For a lost or damaged data/ledger.db.",
+        .description = "With --recover: for every table folder in the lake the newest valid metadata file becomes the current one in the catalog. For a lost "
+                       "or damaged data/ledger.db.",
         .options = register_options,
         .examples = "cupel table register --recover",
         .run = do_register},

@@ -25,8 +25,8 @@ static int create(struct cli *cli) {
 }
 
 static void print_tokens(struct cli *cli, json_t *answer) {
-    static const struct column columns[] = {{"NAME", "name", COLUMN_TEXT}, {"ROLE", "role", COLUMN_TEXT}, {"CREATED", "created_at", COLUMN_TIME}, {"EXPIRES", "expires_at", COLUMN_TIME},
-        {"LAST USED", "last_used_at", COLUMN_TIME}};
+    static const struct column columns[] = {{"NAME", "name", COLUMN_TEXT}, {"ROLE", "role", COLUMN_TEXT}, {"CREATED", "created_at", COLUMN_TIME},
+        {"EXPIRES", "expires_at", COLUMN_TIME}, {"LAST USED", "last_used_at", COLUMN_TIME}};
     print_rows(cli, json_object_get(answer, "tokens"), columns, sizeof columns / sizeof columns[0]);
 }
 
@@ -63,7 +63,13 @@ static const struct command commands[] = {
         .examples = "cupel token create shop-backend\ncupel token create grafana --role read --expires-in 365d",
         .run = create},
     {.verb = "list", .arguments = "", .summary = "names, roles and last use", .examples = "cupel token list", .run = list},
-    {.verb = "revoke", .arguments = "NAME", .arguments_min = 1, .arguments_max = 1, .summary = "end a token at once", .examples = "cupel token revoke shop-backend", .run = revoke},
+    {.verb = "revoke",
+        .arguments = "NAME",
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .summary = "end a token at once",
+        .examples = "cupel token revoke shop-backend",
+        .run = revoke},
 };
 
 const struct command_group cmd_token = {.name = "token", .summary = "access tokens", .commands = commands, .commands_n = 3};

@@ -24,7 +24,8 @@ static int run(struct cli *cli) {
 static const struct command commands[] = {{
     .arguments = "",
     .summary = "check every checksum, file and index",
-    .description = "Reads the whole log and checks its checksums, checks that every file of every current snapshot is there, has its size and a sound Parquet footer, and checks the ledger. "
+    .description = "Reads the whole log and checks its checksums, checks that every file of every current snapshot is there, has its size and a sound Parquet "
+                   "footer, and checks the ledger. "
                    "Exit code 1 when something is wrong. Works while the server runs.",
     .examples = "cupel verify\ncupel verify --json",
     .run = run,

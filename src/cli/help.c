@@ -8,8 +8,7 @@
 #define WRAP_COLUMNS 80
 
 static void pad_to(struct buf *out, size_t line_start, size_t column) {
-    while (out->n - line_start < column)
-        buf_char(out, ' ');
+    while (out->n - line_start < column) buf_char(out, ' ');
 }
 
 /* Two columns; a long left side takes a line of its own. */
@@ -31,10 +30,8 @@ static void wrapped(struct buf *out, const char *text) {
         struct str line = str_cut(&rest, '\n');
         while (line.n > WRAP_COLUMNS && line.p[0] != ' ') {
             size_t cut = WRAP_COLUMNS;
-            while (cut > 0 && line.p[cut] != ' ')
-                cut--;
-            if (cut == 0)
-                break;
+            while (cut > 0 && line.p[cut] != ' ') cut--;
+            if (cut == 0) break;
             buf_str(out, str_head(line, cut));
             buf_char(out, '\n');
             line = str_from(line, cut + 1);
@@ -50,8 +47,7 @@ static void option_left(const struct cli_option *option, struct buf *out) {
     else
         buf_text(out, "    ");
     buf_printf(out, "--%s", option->name);
-    if (option->value)
-        buf_printf(out, " %s", option->value);
+    if (option->value) buf_printf(out, " %s", option->value);
 }
 
 static void option_rows(const struct cli_option *options, struct buf *out) {
@@ -60,8 +56,7 @@ static void option_rows(const struct cli_option *options, struct buf *out) {
         BUF_SCOPE(right);
         option_left(o, &left);
         buf_text(&right, o->help);
-        if (o->choices)
-            buf_printf(&right, " (%s)", o->choices);
+        if (o->choices) buf_printf(&right, " (%s)", o->choices);
         row(out, buf_cstr(&left), buf_cstr(&right), 28);
     }
 }
@@ -70,8 +65,7 @@ void help_overview(struct buf *out) {
     buf_text(out, "Cupel: a self-hosted retail data pipeline in one program\n\nUsage: cupel [-C DIR] COMMAND [OPTION…] [ARGUMENT…]\n\nCommands:\n");
     const struct command_group *const *groups = command_groups();
     for (size_t i = 0; groups[i]; i++) {
-        if (!groups[i]->hidden)
-            row(out, groups[i]->name, groups[i]->summary, 17);
+        if (!groups[i]->hidden) row(out, groups[i]->name, groups[i]->summary, 17);
     }
     buf_text(out, "\nOptions of every command:\n");
     option_rows(cli_global_options, out);
@@ -96,12 +90,10 @@ void help_group(const struct command_group *group, struct buf *out) {
 
 void help_command(const struct command_group *group, const struct command *command, struct buf *out) {
     must(group && command);
-    buf_printf(out, "cupel %s%s%s: %s\n\nUsage: cupel [-C DIR] %s%s%s", group->name, command->verb ? " " : "", command->verb ? command->verb : "", command->summary, group->name,
-        command->verb ? " " : "", command->verb ? command->verb : "");
-    if (command->options && command->options->name)
-        buf_text(out, " [OPTION…]");
-    if (command->arguments[0])
-        buf_printf(out, " %s", command->arguments);
+    buf_printf(out, "cupel %s%s%s: %s\n\nUsage: cupel [-C DIR] %s%s%s", group->name, command->verb ? " " : "", command->verb ? command->verb : "",
+        command->summary, group->name, command->verb ? " " : "", command->verb ? command->verb : "");
+    if (command->options && command->options->name) buf_text(out, " [OPTION…]");
+    if (command->arguments[0]) buf_printf(out, " %s", command->arguments);
     buf_text(out, "\n");
     if (command->description) {
         buf_char(out, '\n');
@@ -129,8 +121,7 @@ void help_command(const struct command_group *group, const struct command *comma
 static void roff(struct buf *out, const char *text) {
     bool line_start = true;
     for (const char *p = text; *p; p++) {
-        if (line_start && (*p == '.' || *p == '\''))
-            buf_text(out, "\\&");
+        if (line_start && (*p == '.' || *p == '\'')) buf_text(out, "\\&");
         if (*p == '\\')
             buf_text(out, "\\e");
         else if (*p == '-')
@@ -190,19 +181,24 @@ static void man_command(const struct command_group *group, const struct command 
 }
 
 void help_man(struct buf *out) {
-    buf_text(out, ".\\\" Made by `cupel generate man` from the table of commands. Do not edit.\n.TH CUPEL 1 \"\" \"cupel " CUPEL_VERSION "\" \"User Commands\"\n");
-    buf_text(out, ".SH NAME\ncupel \\- self\\-hosted retail data pipeline in one program\n.SH SYNOPSIS\n.B cupel\n[\\-C DIR] COMMAND [OPTION...] [ARGUMENT...]\n.SH DESCRIPTION\n");
-    roff(out, "Cupel takes events over HTTP and files from watched folders, has them on disk before it acknowledges them, lands them in Iceberg tables and answers SQL over all of "
-              "them at once. Commands talk to the running server of the project folder; when none runs, a command does its work itself under the same lock.\n");
+    buf_text(
+        out, ".\\\" Made by `cupel generate man` from the table of commands. Do not edit.\n.TH CUPEL 1 \"\" \"cupel " CUPEL_VERSION "\" \"User Commands\"\n");
+    buf_text(out,
+        ".SH NAME\ncupel \\- self\\-hosted retail data pipeline in one program\n.SH SYNOPSIS\n.B cupel\n[\\-C DIR] COMMAND [OPTION...] [ARGUMENT...]\n.SH "
+        "DESCRIPTION\n");
+    roff(out,
+        "Cupel takes events over HTTP and files from watched folders, has them on disk before it acknowledges them, lands them in Iceberg tables and answers "
+        "SQL over all of "
+        "them at once. Commands talk to the running server of the project folder; when none runs, a command does its work itself under the same lock.\n");
     buf_text(out, ".SH OPTIONS\n");
     man_options(cli_global_options, out);
     buf_text(out, ".SH COMMANDS\n");
     const struct command_group *const *groups = command_groups();
     for (size_t i = 0; groups[i]; i++) {
-        for (size_t k = 0; !groups[i]->hidden && k < groups[i]->commands_n; k++)
-            man_command(groups[i], &groups[i]->commands[k], out);
+        for (size_t k = 0; !groups[i]->hidden && k < groups[i]->commands_n; k++) man_command(groups[i], &groups[i]->commands[k], out);
     }
-    buf_text(out, ".SH EXIT STATUS\n0 done, 1 the work failed, 2 wrong usage or configuration.\n.SH FILES\n.TP\n.B cupel.yaml\nThe project: streams, sources, limits.\n"
-                  ".TP\n.B data/\nEverything that Cupel writes.\n.TP\n.B data/cli.token\nThe access token that commands use (mode 0600).\n"
-                  ".SH ENVIRONMENT\n.TP\n.B NO_COLOR\nNo colours when set and not empty.\n");
+    buf_text(out,
+        ".SH EXIT STATUS\n0 done, 1 the work failed, 2 wrong usage or configuration.\n.SH FILES\n.TP\n.B cupel.yaml\nThe project: streams, sources, limits.\n"
+        ".TP\n.B data/\nEverything that Cupel writes.\n.TP\n.B data/cli.token\nThe access token that commands use (mode 0600).\n"
+        ".SH ENVIRONMENT\n.TP\n.B NO_COLOR\nNo colours when set and not empty.\n");
 }

@@ -12,20 +12,20 @@
 #include "http/http_client.h"
 #include "serve/node.h"
 
-#define OPEN_WAIT_MS 10000   /* for a node that starts or ends just now */
+#define OPEN_WAIT_MS 10000 /* for a node that starts or ends just now */
 #define UNIX_PATH_MAX_BYTES 100 /* sockaddr_un takes 107 */
 
 struct reach {
     struct cli *cli;
     char *project_dir, *data_dir;
-    struct node *node;       /* NULL: a server of its own process */
+    struct node *node; /* NULL: a server of its own process */
     struct http_client *client;
-    char *base;              /* "http://127.0.0.1:8080" */
-    char *unix_path;         /* NULL: TCP */
-    char *authorization;     /* header line */
+    char *base; /* "http://127.0.0.1:8080" */
+    char *unix_path; /* NULL: TCP */
+    char *authorization; /* header line */
     char *address;
     bool insecure;
-    struct arena *arena;     /* of the answer under way */
+    struct arena *arena; /* of the answer under way */
 };
 
 /* ---- the project folder ---- */
@@ -93,7 +93,8 @@ static bool find_running(struct reach *reach) {
     struct cli *cli = reach->cli;
     struct server_file file;
     struct err err;
-    if (server_file_read(&cli->host, cli->arena, reach->data_dir, &file, NULL) != OK || !host_process_alive((int)file.pid) || read_token(reach, &err) != OK) return false;
+    if (server_file_read(&cli->host, cli->arena, reach->data_dir, &file, NULL) != OK || !host_process_alive((int)file.pid) || read_token(reach, &err) != OK)
+        return false;
     set_address(reach, file.address, file.tls);
     BUF_SCOPE(answer);
     return reach_ask(reach, &(struct ask){.path = "/health/live", .timeout_ms = 5000}, &answer, NULL, NULL) == OK;
@@ -121,8 +122,12 @@ static enum status open_own(struct reach *reach, const struct reach_options *opt
     BUF_SCOPE(problems);
     enum status status = socket_path(reach, &path, err);
     if (status != OK) return status;
-    struct node_options own = {
-        .host = &cli->host, .dir = reach->project_dir, .listen = arena_printf(cli->arena, "unix:%s", path), .command = true, .writer = options->writer, .landing = options->landing};
+    struct node_options own = {.host = &cli->host,
+        .dir = reach->project_dir,
+        .listen = arena_printf(cli->arena, "unix:%s", path),
+        .command = true,
+        .writer = options->writer,
+        .landing = options->landing};
     status = node_open(&own, &reach->node, &problems, err);
     if (problems.n) fwrite(problems.p, 1, problems.n, stderr);
     if (status != OK && problems.n) return err_set(err, status, "nothing was done: %s is wrong, as said above", CONFIG_FILE);

@@ -22,15 +22,15 @@ struct shell {
     struct shell_options options;
     EditLine *line;
     History *history;
-    char *history_file;    /* NULL: no home */
-    struct buf statement;  /* what was typed so far of the statement */
-    json_t *words;         /* object: names of tables and columns, for completion; NULL until first wanted */
+    char *history_file; /* NULL: no home */
+    struct buf statement; /* what was typed so far of the statement */
+    json_t *words; /* object: names of tables and columns, for completion; NULL until first wanted */
     bool quit;
 };
 
-static const char *const keywords[] = {"SELECT", "FROM", "WHERE", "GROUP BY", "ORDER BY", "HAVING", "LIMIT", "OFFSET", "JOIN", "LEFT JOIN", "INNER JOIN", "USING", "DISTINCT", "COUNT(*)",
-    "SUM(", "AVG(", "MIN(", "MAX(", "CASE", "WHEN", "THEN", "ELSE", "END", "BETWEEN", "INTERVAL", "UNION ALL", "WITH", "DESC", "NULLS LAST", "IS NOT NULL", "json_decimal(",
-    "json_extract_string(", "date_trunc("};
+static const char *const keywords[] = {"SELECT", "FROM", "WHERE", "GROUP BY", "ORDER BY", "HAVING", "LIMIT", "OFFSET", "JOIN", "LEFT JOIN", "INNER JOIN",
+    "USING", "DISTINCT", "COUNT(*)", "SUM(", "AVG(", "MIN(", "MAX(", "CASE", "WHEN", "THEN", "ELSE", "END", "BETWEEN", "INTERVAL", "UNION ALL", "WITH", "DESC",
+    "NULLS LAST", "IS NOT NULL", "json_decimal(", "json_extract_string(", "date_trunc("};
 static const char *const dot_commands[] = {".tables", ".schema", ".mode", ".help", ".quit"};
 
 /* ---- completion ---- */
@@ -112,7 +112,8 @@ static unsigned char complete(EditLine *line, int unused) {
 /* ---- dot commands ---- */
 
 static void show_tables(struct shell *s) {
-    static const struct column columns[] = {{"SCHEMA", "schema", COLUMN_TEXT}, {"TABLE", "name", COLUMN_TEXT}, {"ROWS", "rows", COLUMN_NUMBER}, {"SIZE", "bytes", COLUMN_BYTES}};
+    static const struct column columns[] = {
+        {"SCHEMA", "schema", COLUMN_TEXT}, {"TABLE", "name", COLUMN_TEXT}, {"ROWS", "rows", COLUMN_NUMBER}, {"SIZE", "bytes", COLUMN_BYTES}};
     struct err err = {0};
     json_t *answer;
     if (reach_json(s->options.reach, &(struct ask){.path = "/v1/tables"}, &answer, &err) != OK) {
@@ -165,7 +166,8 @@ static void dot_command(struct shell *s, struct str line) {
     else if (str_is(name, ".mode"))
         set_mode(s, rest);
     else if (str_is(name, ".help"))
-        printf(".tables          all tables\n.schema TABLE    columns of a table\n.mode FORMAT     table, csv, json or ndjson\n.quit            leave (also Ctrl-D)\n"
+        printf(".tables          all tables\n.schema TABLE    columns of a table\n.mode FORMAT     table, csv, json or ndjson\n.quit            leave (also "
+               "Ctrl-D)\n"
                "A statement ends with ; and may go over several lines. Ctrl-C gives up the line or the query. Tab completes keywords, tables and columns.\n");
     else
         fprintf(stderr, "cupel: unknown command " STR_FMT "; .help lists all\n", STR_ARG(name));
@@ -270,7 +272,8 @@ int shell_loop(struct cli *cli, const struct shell_options *options) {
     must(options->run && options->format);
     struct shell s = {.cli = cli, .options = *options};
     open_editor(&s);
-    printf("Cupel %s, %s. A statement ends with ;   .help tells more.\n", CUPEL_VERSION, reach_is_server(options->reach) ? reach_address(options->reach) : "no server: working alone");
+    printf("Cupel %s, %s. A statement ends with ;   .help tells more.\n", CUPEL_VERSION,
+        reach_is_server(options->reach) ? reach_address(options->reach) : "no server: working alone");
     host_interrupts_begin();
     while (!s.quit) {
         int n = 0;

@@ -11,7 +11,7 @@ struct shell_options {
     struct reach *reach;
     shell_run run;
     void *context;
-    const char **format;   /* changed by .mode */
+    const char **format; /* changed by .mode */
 };
 
 /* Until .quit or the end of input. Returns the exit code. */

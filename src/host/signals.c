@@ -13,9 +13,7 @@ static void waited(sigset_t *set) {
     sigaddset(set, SIGHUP);
 }
 
-void host_ignore_broken_pipes(void) {
-    must(signal(SIGPIPE, SIG_IGN) != SIG_ERR);
-}
+void host_ignore_broken_pipes(void) { must(signal(SIGPIPE, SIG_IGN) != SIG_ERR); }
 
 void host_signals_block(void) {
     sigset_t set;
@@ -24,16 +22,14 @@ void host_signals_block(void) {
     host_ignore_broken_pipes();
 }
 
-int host_signal_wait(int64_t timeout_ms) {
+enum host_signal host_signal_wait(int64_t timeout_ms) {
     sigset_t set;
     waited(&set);
     for (;;) {
         struct timespec limit = {.tv_sec = timeout_ms / 1000, .tv_nsec = timeout_ms % 1000 * 1000000};
         int got = timeout_ms < 0 ? sigwaitinfo(&set, NULL) : sigtimedwait(&set, NULL, &limit);
-        if (got > 0)
-            return got;
-        if (errno == EAGAIN)
-            return 0;
+        if (got > 0) return got == SIGHUP ? HOST_SIGNAL_RELOAD : got == SIGINT ? HOST_SIGNAL_INTERRUPT : HOST_SIGNAL_TERMINATE;
+        if (errno == EAGAIN) return HOST_SIGNAL_NONE;
         must(errno == EINTR);
     }
 }
@@ -41,9 +37,7 @@ int host_signal_wait(int64_t timeout_ms) {
 static volatile sig_atomic_t interrupted;
 static struct sigaction before;
 
-static void on_interrupt(int number) {
-    interrupted = 1;
-}
+static void on_interrupt(int number) { interrupted = 1; }
 
 void host_interrupts_begin(void) {
     struct sigaction action = {.sa_handler = on_interrupt};
@@ -52,14 +46,8 @@ void host_interrupts_begin(void) {
     interrupted = 0;
 }
 
-void host_interrupts_end(void) {
-    must(sigaction(SIGINT, &before, NULL) == 0);
-}
+void host_interrupts_end(void) { must(sigaction(SIGINT, &before, NULL) == 0); }
 
-bool host_interrupted(void) {
-    return interrupted != 0;
-}
+bool host_interrupted(void) { return interrupted != 0; }
 
-void host_interrupts_clear(void) {
-    interrupted = 0;
-}
+void host_interrupts_clear(void) { interrupted = 0; }

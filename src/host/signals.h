@@ -9,15 +9,16 @@
 #include <stdint.h>
 
 void host_signals_block(void);
-/* The next of SIGTERM, SIGINT, SIGHUP; 0 after timeout_ms (-1: no limit). */
-int host_signal_wait(int64_t timeout_ms);
+enum host_signal { HOST_SIGNAL_NONE, HOST_SIGNAL_TERMINATE, HOST_SIGNAL_INTERRUPT, HOST_SIGNAL_RELOAD };
+/* The next of SIGTERM, SIGINT, SIGHUP; HOST_SIGNAL_NONE after timeout_ms (-1: no limit). */
+enum host_signal host_signal_wait(int64_t timeout_ms);
 
 void host_ignore_broken_pipes(void); /* SIGPIPE alone: for commands that do not wait for signals */
 
 /* Ctrl-C as a question: from begin on SIGINT sets a flag instead of ending the process. One user at a time. */
 void host_interrupts_begin(void);
 void host_interrupts_end(void);
-bool host_interrupted(void);       /* since the last clear */
+bool host_interrupted(void); /* since the last clear */
 void host_interrupts_clear(void);
 
 #endif

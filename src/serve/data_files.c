@@ -45,7 +45,8 @@ enum status server_file_write(const struct host *host, const char *data_dir, con
     struct json_writer w = json_write_to(&text);
     json_begin_object(&w);
     json_put_text(&w, "address", file->address);
-    AUTO_FREE char *url = str_starts(str_of(file->address), STR("unix:")) ? mem_strdup(file->address) : mem_printf("%s://%s", file->tls ? "https" : "http", file->address);
+    AUTO_FREE char *url =
+        str_starts(str_of(file->address), STR("unix:")) ? mem_strdup(file->address) : mem_printf("%s://%s", file->tls ? "https" : "http", file->address);
     json_put_text(&w, "url", url);
     json_put_bool(&w, "tls", file->tls);
     json_put_int(&w, "pid", file->pid);
@@ -81,7 +82,8 @@ enum status data_format_ensure(const struct host *host, const char *data_dir, st
     enum status status = fs_read_all(host->fs, arena, path, SMALL_FILE_BYTES_MAX, &text, err);
     if (status == E_NOT_FOUND) {
         char *ledger = arena_printf(arena, "%s/ledger.db", data_dir);
-        if (fs_exists(host->fs, ledger)) return err_set(err, E_CORRUPT, "%s is missing although %s exists: restore it from a backup, or write %d into it", path, ledger, DATA_FORMAT);
+        if (fs_exists(host->fs, ledger))
+            return err_set(err, E_CORRUPT, "%s is missing although %s exists: restore it from a backup, or write %d into it", path, ledger, DATA_FORMAT);
         char now[16];
         int n = snprintf(now, sizeof now, "%d\n", DATA_FORMAT);
         return fs_write_atomic(host->fs, path, str_make(now, (size_t)n), err);
@@ -89,7 +91,7 @@ enum status data_format_ensure(const struct host *host, const char *data_dir, st
     if (status != OK) return status;
     if (!str_to_u64(str_trim(text), &version) || version == 0) return err_set(err, E_CORRUPT, "%s: not a version number", path);
     if (version > DATA_FORMAT)
-        return err_set(err, E_UNSUPPORTED, "%s: the data folder has format %llu, this cupel %s knows up to %d: use a newer cupel", path, (unsigned long long)version, CUPEL_VERSION,
-            DATA_FORMAT);
+        return err_set(err, E_UNSUPPORTED, "%s: the data folder has format %llu, this cupel %s knows up to %d: use a newer cupel", path,
+            (unsigned long long)version, CUPEL_VERSION, DATA_FORMAT);
     return OK; /* 1 is the first: there is nothing older to upgrade yet */
 }

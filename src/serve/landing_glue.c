@@ -202,8 +202,13 @@ JSON_HANDLER(on_test, test_source)
 
 void routes_sources(struct node *node, struct route_list *routes) {
     must(node && routes);
-    route_add(routes, (struct http_route){"GET", "/v1/sources", on_list, node, .operation = "listSources", .access = ACCESS_READ, .summary = "Sources, and what waits in watched folders"});
-    route_add(routes, (struct http_route){"POST", "/v1/sources/{source}/run", on_run, node, .operation = "runSource", .access = ACCESS_ADMIN, .summary = "Take the files that wait now"});
-    route_add(routes, (struct http_route){"POST", "/v1/sources/{source}/test", on_test, node, .operation = "testSource", .access = ACCESS_ADMIN,
-                          .summary = "How the first waiting file would be read; changes nothing"});
+    route_add(routes,
+        (struct http_route){
+            "GET", "/v1/sources", on_list, node, .operation = "listSources", .access = ACCESS_READ, .summary = "Sources, and what waits in watched folders"});
+    route_add(routes,
+        (struct http_route){
+            "POST", "/v1/sources/{source}/run", on_run, node, .operation = "runSource", .access = ACCESS_ADMIN, .summary = "Take the files that wait now"});
+    route_add(routes,
+        (struct http_route){"POST", "/v1/sources/{source}/test", on_test, node, .operation = "testSource", .access = ACCESS_ADMIN,
+            .summary = "How the first waiting file would be read; changes nothing"});
 }

@@ -12,14 +12,15 @@
 #define LOG_NAME "cupel.ndjson"
 #define FILES_MAX 100
 
-static struct metric lines_lost = {.name = "cupel_log_lines_lost_total", .help = "Log records that could not be written to data/logs.", .kind = METRIC_COUNTER, .labels = ""};
+static struct metric lines_lost = {
+    .name = "cupel_log_lines_lost_total", .help = "Log records that could not be written to data/logs.", .kind = METRIC_COUNTER, .labels = ""};
 
 struct log_sink {
     const struct host *host;
     char *dir;
     uint64_t file_bytes, files;
-    mutex lock;          /* guards what is below */
-    int file;            /* -1: could not be opened after the last rotation */
+    mutex lock; /* guards what is below */
+    int file; /* -1: could not be opened after the last rotation */
     uint64_t size_bytes;
     struct series *lost;
 };
@@ -64,7 +65,8 @@ static void rotate(struct log_sink *s) {
 static void write_line(void *context, struct str line) {
     struct log_sink *s = context;
     const struct fs *fs = s->host->fs;
-    WITH_LOCK(&s->lock);
+    WITH_LOCK (&s->lock)
+        ;
     if (s->file >= 0 && s->size_bytes > 0 && s->size_bytes + line.n > s->file_bytes) rotate(s);
     if (s->file < 0 || fs->pwrite(fs->self, s->file, line.p, line.n, s->size_bytes, NULL) != OK) {
         series_add(s->lost, 1);

@@ -16,7 +16,7 @@ struct log_sink_options {
     const struct host *host;
     const char *data_dir;
     uint64_t file_bytes; /* a file is put aside when it would grow beyond */
-    uint64_t files;      /* old files kept */
+    uint64_t files; /* old files kept */
 };
 
 /* Opens or makes the file. log_sink_attach hands it the records of the process, from any thread, until log_sink_close. */
@@ -25,10 +25,10 @@ void log_sink_attach(struct log_sink *sink);
 void log_sink_close(struct log_sink **sink);
 
 struct log_query {
-    enum log_level level;  /* at least */
-    int64_t since_us;      /* 0: from the beginning */
-    const char *event;     /* a text that the line must hold (an event id); NULL: any */
-    size_t limit;          /* the last so many; 0: all */
+    enum log_level level; /* at least */
+    int64_t since_us; /* 0: from the beginning */
+    const char *event; /* a text that the line must hold (an event id); NULL: any */
+    size_t limit; /* the last so many; 0: all */
 };
 
 /* Lines of all kept files that match, oldest first, each with its newline. No lock is needed: the files are only appended to. */

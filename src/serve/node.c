@@ -1,7 +1,6 @@
 /* The wiring: rooms are opened in the order of `steps` and closed in the reverse one. */
 #include "serve/node.h"
 
-#include <signal.h>
 #include <stdlib.h>
 
 #include "base/assert.h"
@@ -10,8 +9,8 @@
 #include "host/terminal.h"
 #include "serve/node_priv.h"
 
-#define LOCK_WAIT_MS 3000  /* a server that is stopping just now */
-#define DRAIN_MS 15000     /* requests under way get so long to end */
+#define LOCK_WAIT_MS 3000 /* a server that is stopping just now */
+#define DRAIN_MS 15000 /* requests under way get so long to end */
 
 const struct config *node_config(struct node *node) { return __atomic_load_n(&node->config, __ATOMIC_ACQUIRE); }
 
@@ -89,14 +88,16 @@ static struct stream_definition definition_of(const struct config *config, const
 }
 
 /* Streams and landing tables of cupel.yaml get their numbers. Partitions of a stream only grow: the larger of file and ledger counts. */
-static enum status ensure_one(struct node *node, struct arena *arena, enum stream_kind kind, const char *name, uint16_t partitions, const struct buf *settings, struct err *err) {
+static enum status ensure_one(
+    struct node *node, struct arena *arena, enum stream_kind kind, const char *name, uint16_t partitions, const struct buf *settings, struct err *err) {
     struct ledger_stream stream;
     BUF_SCOPE(text);
     buf_str(&text, buf_view(settings));
     enum status status = ledger_stream_ensure(node->ledger, arena, kind, name, partitions, buf_cstr(&text), &stream, err);
     if (status != OK) return err_prefix(err, "%s", name);
     if (stream.partitions > partitions)
-        log_info("serve", "the stream keeps the partitions that it has", LOG_STR("stream", name), LOG_INT("partitions", stream.partitions), LOG_INT("in_cupel_yaml", partitions), NULL);
+        log_info("serve", "the stream keeps the partitions that it has", LOG_STR("stream", name), LOG_INT("partitions", stream.partitions),
+            LOG_INT("in_cupel_yaml", partitions), NULL);
     uint16_t more = stream.partitions > partitions ? stream.partitions : partitions;
     if (more == stream.partitions && stream.settings && str_is(buf_view(settings), stream.settings)) return OK;
     return ledger_stream_update(node->ledger, stream.number, more, buf_cstr(&text), err);
@@ -120,8 +121,11 @@ static enum status ensure_streams(struct node *node, struct arena *arena, const 
 
 static void log_recovery(const struct stream_recovery *r) {
     if (r->cut_bytes) log_warn("serve", "a torn tail was cut from the log: it was never acknowledged", LOG_INT("size_bytes", r->cut_bytes), NULL);
-    if (r->damaged_groups) log_error("serve", "the log is damaged: groups were set aside in data/log/damaged", LOG_INT("groups", r->damaged_groups), LOG_STR("damage", r->damage), NULL);
-    log_info("serve", "log opened", LOG_INT("segments", r->segments), LOG_INT("groups", r->groups), LOG_INT("records", r->records), LOG_INT("took_us", r->took_us), NULL);
+    if (r->damaged_groups)
+        log_error(
+            "serve", "the log is damaged: groups were set aside in data/log/damaged", LOG_INT("groups", r->damaged_groups), LOG_STR("damage", r->damage), NULL);
+    log_info("serve", "log opened", LOG_INT("segments", r->segments), LOG_INT("groups", r->groups), LOG_INT("records", r->records),
+        LOG_INT("took_us", r->took_us), NULL);
 }
 
 static enum status open_log(struct node *node, struct err *err) {
@@ -180,7 +184,8 @@ static enum status add_to_lake(struct node *node, const struct config *config, c
     const struct config_stream *wanted = config_find_stream(config, str_of(stream->name));
     struct lake_stream_options options = {0};
     if (wanted)
-        options = (struct lake_stream_options){.flush_bytes = wanted->flush.bytes, .flush_ms = (int64_t)wanted->flush.seconds * 1000, .retention_ms = wanted->retention_ms};
+        options = (struct lake_stream_options){
+            .flush_bytes = wanted->flush.bytes, .flush_ms = (int64_t)wanted->flush.seconds * 1000, .retention_ms = wanted->retention_ms};
     return lake_add_stream(node->lake, stream->number, stream->name, &options, err);
 }
 
@@ -326,7 +331,8 @@ static void close_http(struct node *node) {
 
 static enum status open_server_file(struct node *node, struct err *err) {
     atomic_store(&node->ready, true);
-    struct server_file file = {.address = http_server_address(node->server), .version = CUPEL_VERSION, .tls = node_tls(node), .pid = host_self_pid(), .started_ms = node->started_ms};
+    struct server_file file = {
+        .address = http_server_address(node->server), .version = CUPEL_VERSION, .tls = node_tls(node), .pid = host_self_pid(), .started_ms = node->started_ms};
     return server_file_write(&node->host, node->data_dir, &file, err);
 }
 
@@ -360,7 +366,8 @@ static void close_steps(struct node *node) {
         int64_t started_us = host_monotonic_us(&node->host);
         bool log_is_open = node->sink != NULL;
         if (step->close) step->close(node);
-        if (log_is_open && node->sink) log_info("serve", "closed", LOG_STR("step", step->name), LOG_INT("took_us", host_monotonic_us(&node->host) - started_us), NULL);
+        if (log_is_open && node->sink)
+            log_info("serve", "closed", LOG_STR("step", step->name), LOG_INT("took_us", host_monotonic_us(&node->host) - started_us), NULL);
     }
     mutex_destroy(&node->reload_lock);
     rwlock_destroy(&node->landing_lock);
@@ -389,7 +396,8 @@ enum status node_open(const struct node_options *options, struct node **out, str
             close_steps(node);
             return status;
         }
-        if (node->sink) log_info("serve", "opened", LOG_STR("step", steps[node->opened].name), LOG_INT("took_us", host_monotonic_us(&node->host) - started_us), NULL);
+        if (node->sink)
+            log_info("serve", "opened", LOG_STR("step", steps[node->opened].name), LOG_INT("took_us", host_monotonic_us(&node->host) - started_us), NULL);
     }
     node->problems = NULL;
     *out = node;
@@ -400,9 +408,9 @@ void node_run(struct node *node) {
     log_info("serve", "ready", LOG_STR("address", node_address(node)), LOG_STR("version", CUPEL_VERSION), NULL);
     host_notify_manager("READY=1");
     for (;;) {
-        int number = host_signal_wait(-1);
-        if (number != SIGHUP) {
-            log_info("serve", "stopping", LOG_STR("signal", number == SIGINT ? "SIGINT" : "SIGTERM"), NULL);
+        enum host_signal signal = host_signal_wait(-1);
+        if (signal != HOST_SIGNAL_RELOAD) {
+            log_info("serve", "stopping", LOG_STR("signal", signal == HOST_SIGNAL_INTERRUPT ? "SIGINT" : "SIGTERM"), NULL);
             return;
         }
         BUF_SCOPE(report);
@@ -461,7 +469,8 @@ static enum status take_over(struct node *node, struct config *config, struct er
 enum status node_reload(struct node *node, struct buf *report, struct err *err) {
     struct config *config = NULL;
     BUF_SCOPE(problems);
-    WITH_LOCK(&node->reload_lock);
+    WITH_LOCK (&node->reload_lock)
+        ;
     enum status status = load_config(node, &problems, &config, err);
     if (status != OK) return status;
     BUF_SCOPE(restart);

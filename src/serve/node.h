@@ -13,12 +13,12 @@ struct node;
 
 struct node_options {
     const struct host *host;
-    const char *dir;      /* project folder */
-    const char *listen;   /* NULL: what cupel.yaml says */
-    bool command;         /* inside a command: quiet, no landing watcher; `listen` is a unix: address */
-    bool landing;         /* with command: the landing rooms are opened, for `cupel source` (nothing is watched) */
-    bool quiet;           /* only errors on stderr */
-    bool writer;          /* with command: the lake's writer thread runs too (long commands) */
+    const char *dir; /* project folder */
+    const char *listen; /* NULL: what cupel.yaml says */
+    bool command; /* inside a command: quiet, no landing watcher; `listen` is a unix: address */
+    bool landing; /* with command: the landing rooms are opened, for `cupel source` (nothing is watched) */
+    bool quiet; /* only errors on stderr */
+    bool writer; /* with command: the lake's writer thread runs too (long commands) */
 };
 
 /* E_CONFIG: cupel.yaml is wrong, all problems were printed to `problems` (a buffer, one line each). E_BUSY: another process holds the folder.

@@ -23,11 +23,11 @@ struct node {
     struct host host;
     struct node_options options;
     char *dir, *data_dir;
-    struct config *config;      /* the one in force; replaced by a reload, older ones live until the end (config_old) */
+    struct config *config; /* the one in force; replaced by a reload, older ones live until the end (config_old) */
     struct config **config_old;
     size_t config_old_n;
-    mutex reload_lock;          /* one reload or stream change at a time; guards config */
-    int lock;                   /* data/lock */
+    mutex reload_lock; /* one reload or stream change at a time; guards config */
+    int lock; /* data/lock */
     struct log_sink *sink;
     struct ledger *ledger;
     struct stream_log *log;
@@ -36,14 +36,14 @@ struct node {
     struct lake *lake;
     struct ingest *ingest;
     struct landing_glue *landing; /* landing_glue.c */
-    rwlock landing_lock;        /* a reload replaces it */
+    rwlock landing_lock; /* a reload replaces it */
     struct http_server *server;
-    struct http_route *routes;  /* all of the server's, for openapi */
+    struct http_route *routes; /* all of the server's, for openapi */
     size_t routes_n;
     int64_t started_ms;
     atomic_bool ready, draining;
-    size_t opened;              /* steps of node.c */
-    struct buf *problems;       /* during node_open */
+    size_t opened; /* steps of node.c */
+    struct buf *problems; /* during node_open */
     bool lake_started, flush_at_end;
 };
 
@@ -67,14 +67,14 @@ void node_answer_json(struct http_request *r, int code, struct buf *json); /* ta
 enum status query_number(struct http_request *r, const char *name, int64_t fallback, int64_t min, int64_t max, int64_t *out, struct err *err);
 /* An instant: RFC 3339, a date, or a duration back from now ("2h"). *out_us stays when absent. */
 enum status query_time(struct node *node, struct http_request *r, const char *name, int64_t *out_us, struct err *err);
-bool query_flag(struct http_request *r, const char *name);  /* true, 1, yes, or given without a value */
+bool query_flag(struct http_request *r, const char *name); /* true, 1, yes, or given without a value */
 /* A living stream by name. E_NOT_FOUND lists the nearest. */
 enum status node_stream(struct node *node, struct arena *arena, struct str name, struct ledger_stream *out, struct err *err);
 /* "bronze.pos" -> "bronze", "pos". E_INVALID otherwise. */
 enum status table_split(struct arena *arena, struct str full, const char **schema, const char **name, struct err *err);
 /* The scalar of a JSON body ("" when the body is empty: then everything is absent). E_INVALID when it is not one JSON object. */
 struct body;
-enum status body_open(struct http_request *r, struct body **out, struct err *err);  /* in the request's arena; body_close afterwards */
+enum status body_open(struct http_request *r, struct body **out, struct err *err); /* in the request's arena; body_close afterwards */
 void body_close(struct body **body);
 bool body_text(struct body *body, const char *path, struct str *out); /* copied into the request's arena; scalars of any kind */
 enum status body_number(struct body *body, const char *path, int64_t fallback, int64_t min, int64_t max, int64_t *out, struct err *err);

@@ -58,7 +58,8 @@ static void put_parameters(struct json_writer *w, const struct http_route *route
         put_parameter(w, name, "path", "string", NULL);
     }
     for (size_t i = 0; i < sizeof parameters / sizeof parameters[0]; i++) {
-        if (route->operation && strcmp(parameters[i].operation, route->operation) == 0) put_parameter(w, parameters[i].name, "query", parameters[i].type, parameters[i].text);
+        if (route->operation && strcmp(parameters[i].operation, route->operation) == 0)
+            put_parameter(w, parameters[i].name, "query", parameters[i].type, parameters[i].text);
     }
     json_end_array(w);
 }
@@ -71,8 +72,10 @@ static void put_operation(struct json_writer *w, const struct http_route *route)
     if (strcmp(route->method, "POST") == 0 || strcmp(route->method, "PUT") == 0)
         json_name(w, "requestBody"), json_raw(w, STR("{\"content\":{\"application/json\":{}},\"required\":false}"));
     json_name(w, "responses");
-    json_raw(w, STR("{\"2XX\":{\"description\":\"done\"},\"default\":{\"description\":\"a problem\",\"content\":{\"application/problem+json\":{\"schema\":{\"$ref\":\"#/components/schemas/"
-                    "Problem\"}}}}}"));
+    json_raw(w,
+        STR("{\"2XX\":{\"description\":\"done\"},\"default\":{\"description\":\"a "
+            "problem\",\"content\":{\"application/problem+json\":{\"schema\":{\"$ref\":\"#/components/schemas/"
+            "Problem\"}}}}}"));
     json_name(w, "security");
     json_raw(w, route->access == ACCESS_OPEN ? STR("[]") : STR("[{\"token\":[]}]"));
     json_end_object(w);
@@ -117,8 +120,12 @@ void openapi_write(const struct http_route *routes, size_t n, struct buf *out) {
     }
     json_end_object(&w);
     json_name(&w, "components");
-    json_raw(&w, STR("{\"securitySchemes\":{\"token\":{\"type\":\"http\",\"scheme\":\"bearer\"}},\"schemas\":{\"Problem\":{\"type\":\"object\",\"required\":[\"type\",\"title\",\"status\"],"
-                     "\"properties\":{\"type\":{\"type\":\"string\"},\"title\":{\"type\":\"string\"},\"status\":{\"type\":\"integer\"},\"detail\":{\"type\":\"string\"},\"errors\":{\"type\":"
-                     "\"array\",\"items\":{\"type\":\"object\",\"properties\":{\"detail\":{\"type\":\"string\"},\"line\":{\"type\":\"integer\"},\"column\":{\"type\":\"integer\"}}}}}}}}"));
+    json_raw(&w,
+        STR("{\"securitySchemes\":{\"token\":{\"type\":\"http\",\"scheme\":\"bearer\"}},\"schemas\":{\"Problem\":{\"type\":\"object\",\"required\":[\"type\","
+            "\"title\",\"status\"],"
+            "\"properties\":{\"type\":{\"type\":\"string\"},\"title\":{\"type\":\"string\"},\"status\":{\"type\":\"integer\"},\"detail\":{\"type\":\"string\"},"
+            "\"errors\":{\"type\":"
+            "\"array\",\"items\":{\"type\":\"object\",\"properties\":{\"detail\":{\"type\":\"string\"},\"line\":{\"type\":\"integer\"},\"column\":{\"type\":"
+            "\"integer\"}}}}}}}}"));
     json_end_object(&w);
 }

@@ -82,7 +82,8 @@ enum status query_time(struct node *node, struct http_request *r, const char *na
         return OK;
     }
     if (!time_parse_us(text, &value))
-        return err_set(err, E_INVALID, "%s: '" STR_FMT "' is neither a time (2026-11-20T10:00:00Z), a date nor a duration back from now (2h)", name, STR_ARG(text));
+        return err_set(
+            err, E_INVALID, "%s: '" STR_FMT "' is neither a time (2026-11-20T10:00:00Z), a date nor a duration back from now (2h)", name, STR_ARG(text));
     *out_us = value;
     return OK;
 }
@@ -167,7 +168,8 @@ enum status body_number(struct body *body, const char *path, int64_t fallback, i
     struct str text;
     int64_t value = fallback;
     if (body_text(body, path, &text) && (!str_to_i64(text, &value) || value < min || value > max))
-        return err_set(err, E_INVALID, "%s: '" STR_FMT "' is not a number from %lld to %lld", path, STR_ARG(str_head(text, 60)), (long long)min, (long long)max);
+        return err_set(
+            err, E_INVALID, "%s: '" STR_FMT "' is not a number from %lld to %lld", path, STR_ARG(str_head(text, 60)), (long long)min, (long long)max);
     *out = value;
     return OK;
 }

@@ -16,14 +16,14 @@
 struct hour {
     int64_t at_ms;
     int64_t received, duplicates, landed, rows; /* rows: counted in bronze (deep), -1 otherwise */
-    int64_t received_after;                     /* deep: read again behind the count */
+    int64_t received_after; /* deep: read again behind the count */
 };
 
 struct stream_account {
     struct hour *hours; /* arena, by time */
     size_t n, cap;
     int64_t received, duplicates, landed, in_log, rows;
-    bool settled;       /* read without anything moving meanwhile */
+    bool settled; /* read without anything moving meanwhile */
 };
 
 static struct hour *hour_at(struct arena *arena, struct stream_account *a, int64_t at_ms) {
@@ -102,7 +102,8 @@ static enum status take_counts(struct arena *arena, struct stream_account *a, st
     for (size_t i = 0; i < a->n; i++) a->hours[i].rows = 0;
     for (size_t i = 0; i < n; i++) {
         int64_t hour_ms, count;
-        if (!json_raw_at(list[i], STR("hour_ms"), &hour_text) || !str_to_i64(hour_text, &hour_ms) || !json_raw_at(list[i], STR("n"), &count_text) || !str_to_i64(count_text, &count)) {
+        if (!json_raw_at(list[i], STR("hour_ms"), &hour_text) || !str_to_i64(hour_text, &hour_ms) || !json_raw_at(list[i], STR("n"), &count_text) ||
+            !str_to_i64(count_text, &count)) {
             status = err_set(err, E_INTERNAL, "the count per hour is not readable: " STR_FMT, STR_ARG(str_head(list[i], 100)));
             break;
         }
@@ -128,7 +129,9 @@ static enum status count_bronze(struct node *node, struct arena *arena, const st
 }
 
 /* Events may arrive while SQL counts: the count lies between what was received before and after. */
-static bool hour_good(const struct hour *hour) { return hour->landed <= hour->received && (hour->rows < 0 || (hour->rows >= hour->received && hour->rows <= hour->received_after)); }
+static bool hour_good(const struct hour *hour) {
+    return hour->landed <= hour->received && (hour->rows < 0 || (hour->rows >= hour->received && hour->rows <= hour->received_after));
+}
 
 /* Retention of bronze deletes whole hours: those below the first row are not missing. */
 static bool before_first_row(const struct stream_account *a, size_t i, bool keeps_for_ever) {
@@ -141,7 +144,8 @@ static bool before_first_row(const struct stream_account *a, size_t i, bool keep
 
 static bool stream_good(const struct stream_account *a, bool keeps_for_ever) {
     bool good = a->received == a->landed + a->in_log;
-    for (size_t i = 0; i < a->n; i++) good = good && (hour_good(&a->hours[i]) || (a->hours[i].landed <= a->hours[i].received && before_first_row(a, i, keeps_for_ever)));
+    for (size_t i = 0; i < a->n; i++)
+        good = good && (hour_good(&a->hours[i]) || (a->hours[i].landed <= a->hours[i].received && before_first_row(a, i, keeps_for_ever)));
     return good;
 }
 
@@ -175,7 +179,8 @@ static void write_stream(struct json_writer *w, const struct ledger_stream *stre
     json_end_object(w);
 }
 
-static enum status account_stream(struct node *node, struct arena *arena, const struct ledger_stream *stream, bool deep, struct json_writer *w, bool *all_good, struct err *err) {
+static enum status account_stream(
+    struct node *node, struct arena *arena, const struct ledger_stream *stream, bool deep, struct json_writer *w, bool *all_good, struct err *err) {
     struct stream_account a;
     const struct config_stream *settings = config_find_stream(node_config(node), str_of(stream->name));
     enum status status = read_settled(node, arena, stream, &a, err);
@@ -262,6 +267,7 @@ JSON_HANDLER(on_conservation, conservation)
 
 void routes_accounts(struct node *node, struct route_list *routes) {
     must(node && routes);
-    route_add(routes, (struct http_route){"GET", "/v1/conservation", on_conservation, node, .operation = "conservation", .access = ACCESS_READ,
-                          .summary = "The accounts per hop and receipt hour: what came in is somewhere"});
+    route_add(routes,
+        (struct http_route){"GET", "/v1/conservation", on_conservation, node, .operation = "conservation", .access = ACCESS_READ,
+            .summary = "The accounts per hop and receipt hour: what came in is somewhere"});
 }

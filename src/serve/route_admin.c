@@ -66,7 +66,8 @@ static enum status show_logs(struct node *node, struct http_request *r, struct b
     struct str level = http_query(r, "level"), event = http_query(r, "event");
     bool known = true;
     int64_t limit;
-    struct log_query query = {.level = level.n ? log_level_parse(level, &known) : LOG_INFO, .event = event.n ? arena_strndup(http_arena(r), event.p, event.n) : NULL};
+    struct log_query query = {
+        .level = level.n ? log_level_parse(level, &known) : LOG_INFO, .event = event.n ? arena_strndup(http_arena(r), event.p, event.n) : NULL};
     if (!known) return err_set(err, E_INVALID, "level: '" STR_FMT "' is not one of debug, info, warn, error", STR_ARG(str_head(level, 60)));
     enum status status = query_number(r, "limit", 1000, 1, 100000, &limit, err);
     if (status == OK) status = query_time(node, r, "since", &query.since_us, err);
@@ -128,12 +129,18 @@ JSON_HANDLER(on_reload, reload)
 
 void routes_admin(struct node *node, struct route_list *routes) {
     must(node && routes);
-    route_add(routes, (struct http_route){"GET", "/v1/quarantine", on_list_quarantine, node, .operation = "listQuarantine", .access = ACCESS_READ,
-                          .summary = "Tables of rows that could not be taken"});
-    route_add(routes, (struct http_route){"GET", "/v1/quarantine/{table}", on_show_quarantine, node, .operation = "showQuarantine", .access = ACCESS_READ,
-                          .summary = "The newest rows that could not be taken, with the reason and the raw bytes"});
-    route_add(routes, (struct http_route){"GET", "/v1/logs", on_logs, node, .operation = "logs", .access = ACCESS_ADMIN, .summary = "Structured logs of the server"});
-    route_add(routes, (struct http_route){"POST", "/v1/verify", on_verify, node, .operation = "verify", .access = ACCESS_ADMIN,
-                          .summary = "Check all checksums of the log, all files of the lake and the ledger"});
-    route_add(routes, (struct http_route){"POST", "/v1/reload", on_reload, node, .operation = "reload", .access = ACCESS_ADMIN, .summary = "Read cupel.yaml again, as SIGHUP does"});
+    route_add(routes,
+        (struct http_route){"GET", "/v1/quarantine", on_list_quarantine, node, .operation = "listQuarantine", .access = ACCESS_READ,
+            .summary = "Tables of rows that could not be taken"});
+    route_add(routes,
+        (struct http_route){"GET", "/v1/quarantine/{table}", on_show_quarantine, node, .operation = "showQuarantine", .access = ACCESS_READ,
+            .summary = "The newest rows that could not be taken, with the reason and the raw bytes"});
+    route_add(
+        routes, (struct http_route){"GET", "/v1/logs", on_logs, node, .operation = "logs", .access = ACCESS_ADMIN, .summary = "Structured logs of the server"});
+    route_add(routes,
+        (struct http_route){"POST", "/v1/verify", on_verify, node, .operation = "verify", .access = ACCESS_ADMIN,
+            .summary = "Check all checksums of the log, all files of the lake and the ledger"});
+    route_add(routes,
+        (struct http_route){
+            "POST", "/v1/reload", on_reload, node, .operation = "reload", .access = ACCESS_ADMIN, .summary = "Read cupel.yaml again, as SIGHUP does"});
 }

@@ -55,7 +55,7 @@ static void put_id(struct json_writer *w, struct event_id id) {
 static void put_logged(struct node *node, struct arena *arena, const struct ledger_stream *stream, const struct stored_record *record, struct buf *out) {
     struct stream_state state;
     bool landed = stream_state(node->log, arena, stream->number, &state, NULL) == OK && record->partition < state.partitions_n &&
-                  record->offset < state.partitions[record->partition].landed_offset;
+        record->offset < state.partitions[record->partition].landed_offset;
     struct json_writer w = json_write_to(out);
     json_begin_object(&w);
     put_id(&w, record->id);
@@ -77,10 +77,17 @@ static void put_logged(struct node *node, struct arena *arena, const struct ledg
 static const struct envelope_row {
     const char *member, *column;
 } envelope[] = {
-    {"source", "_source"}, {"key", "_key"}, {"headers", "_headers"}, {"content_type", "_content_type"}, {"valid_json", "_valid_json"}, {"payload", "payload"}, {"body_base64", "_body"},
+    {"source", "_source"},
+    {"key", "_key"},
+    {"headers", "_headers"},
+    {"content_type", "_content_type"},
+    {"valid_json", "_valid_json"},
+    {"payload", "payload"},
+    {"body_base64", "_body"},
 };
 
-static void put_bronze(struct arena *arena, const struct ledger_stream *stream, struct event_id id, struct event_address address, struct str row, struct buf *out) {
+static void put_bronze(
+    struct arena *arena, const struct ledger_stream *stream, struct event_id id, struct event_address address, struct str row, struct buf *out) {
     struct json_writer w = json_write_to(out);
     struct str raw;
     json_begin_object(&w);
@@ -99,8 +106,8 @@ static void put_bronze(struct arena *arena, const struct ledger_stream *stream, 
     json_end_object(&w);
 }
 
-static enum status find_stream_event(struct node *node, struct arena *arena, const struct ledger_stream *stream, struct event_id id, struct event_address address, struct buf *out,
-    struct err *err) {
+static enum status find_stream_event(struct node *node, struct arena *arena, const struct ledger_stream *stream, struct event_id id,
+    struct event_address address, struct buf *out, struct err *err) {
     struct stored_record record;
     enum status status = stream_find(node->log, arena, address, &record, err);
     if (status == OK) {
@@ -118,8 +125,8 @@ static enum status find_stream_event(struct node *node, struct arena *arena, con
 static bool first_row(struct str rows, struct str *out) { return json_raw_at(rows, STR("0"), out); }
 
 /* A row that came with a file: it stands in its landing table, or in the quarantine of that table. */
-static enum status find_landing_row(struct node *node, struct arena *arena, const struct ledger_stream *stream, struct event_id id, struct event_address address, struct buf *out,
-    struct err *err) {
+static enum status find_landing_row(struct node *node, struct arena *arena, const struct ledger_stream *stream, struct event_id id,
+    struct event_address address, struct buf *out, struct err *err) {
     const char *schema, *name;
     enum status status = table_split(arena, str_of(stream->name), &schema, &name, err);
     if (status != OK) return status;
@@ -134,7 +141,8 @@ static enum status find_landing_row(struct node *node, struct arena *arena, cons
         buf_clear(&rows);
         table = arena_printf(arena, "quarantine.%s__%s", schema, name);
         sql = arena_printf(arena, "SELECT * FROM quarantine.\"%s__%s\" WHERE _event_id = '%.36s'", schema, name, text);
-        if (node_rows(node, sql, &rows, NULL) != OK || !first_row(buf_view(&rows), &row)) status = err_set(err, E_NOT_FOUND, "no row %.36s in %s or its quarantine", text, stream->name);
+        if (node_rows(node, sql, &rows, NULL) != OK || !first_row(buf_view(&rows), &row))
+            status = err_set(err, E_NOT_FOUND, "no row %.36s in %s or its quarantine", text, stream->name);
     }
     if (status != OK) return status;
     struct json_writer w = json_write_to(out);
@@ -174,10 +182,10 @@ static enum status show_event(struct node *node, struct http_request *r, struct 
 #define LIST_MAX 1000
 
 struct listing {
-    struct str stream;          /* n 0: all */
+    struct str stream; /* n 0: all */
     bool want_landed, want_logged;
     int64_t since_us, limit;
-    struct event_id before;     /* only older ones; all bytes 0: none */
+    struct event_id before; /* only older ones; all bytes 0: none */
     bool has_before;
 };
 
@@ -190,7 +198,8 @@ static enum status read_listing(struct node *node, struct http_request *r, struc
     if (status_text.n) {
         out->want_landed = str_is(status_text, "landed");
         out->want_logged = str_is(status_text, "in_log");
-        if (!out->want_landed && !out->want_logged) return err_set(err, E_INVALID, "status: '" STR_FMT "' is not one of in_log, landed", STR_ARG(str_head(status_text, 60)));
+        if (!out->want_landed && !out->want_logged)
+            return err_set(err, E_INVALID, "status: '" STR_FMT "' is not one of in_log, landed", STR_ARG(str_head(status_text, 60)));
     }
     out->has_before = cursor.n > 0;
     if (out->has_before && !event_id_parse(cursor, &out->before)) return err_set(err, E_INVALID, "cursor: not one that this route gave");
@@ -200,7 +209,8 @@ static enum status read_listing(struct node *node, struct http_request *r, struc
 /* Whether a row is landed: its offset against the landed offset of its partition. */
 static void landed_sql(struct buf *sql, const struct stream_state *state) {
     buf_text(sql, "(CASE _partition");
-    for (uint16_t p = 0; p < state->partitions_n; p++) buf_printf(sql, " WHEN %u THEN _offset < %llu", p, (unsigned long long)state->partitions[p].landed_offset);
+    for (uint16_t p = 0; p < state->partitions_n; p++)
+        buf_printf(sql, " WHEN %u THEN _offset < %llu", p, (unsigned long long)state->partitions[p].landed_offset);
     buf_text(sql, " ELSE true END)");
 }
 
@@ -227,8 +237,8 @@ static void stream_sql(struct buf *sql, const struct listing *listing, const str
 }
 
 static void put_listed(struct json_writer *w, struct str row, struct str *last) {
-    static const struct envelope_row members[] = {{"id", "_event_id"}, {"stream", "stream"}, {"partition", "_partition"}, {"offset", "_offset"}, {"received_at", "received_at"},
-        {"source", "_source"}, {"key", "_key"}, {"status", "status"}, {"size_bytes", "size_bytes"}};
+    static const struct envelope_row members[] = {{"id", "_event_id"}, {"stream", "stream"}, {"partition", "_partition"}, {"offset", "_offset"},
+        {"received_at", "received_at"}, {"source", "_source"}, {"key", "_key"}, {"status", "status"}, {"size_bytes", "size_bytes"}};
     struct str raw;
     json_begin_object(w);
     for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {
@@ -283,8 +293,9 @@ static enum status list_events(struct node *node, struct http_request *r, struct
         buf_text(&rows, "[]");
     } else {
         BUF_SCOPE(sql);
-        buf_text(&sql, "SELECT _event_id, stream, _partition, _offset, strftime(_received_at AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%gZ') AS received_at, _source, _key, "
-                       "CASE WHEN landed THEN 'landed' ELSE 'in_log' END AS status, size_bytes FROM (");
+        buf_text(&sql,
+            "SELECT _event_id, stream, _partition, _offset, strftime(_received_at AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%gZ') AS received_at, _source, _key, "
+            "CASE WHEN landed THEN 'landed' ELSE 'in_log' END AS status, size_bytes FROM (");
         buf_str(&sql, buf_view(&parts));
         buf_printf(&sql, ") ORDER BY _event_id DESC LIMIT %lld", (long long)listing.limit);
         status = node_rows(node, buf_cstr(&sql), &rows, err);
@@ -298,8 +309,10 @@ JSON_HANDLER(on_list, list_events)
 
 void routes_events(struct node *node, struct route_list *routes) {
     must(node && routes);
-    route_add(routes, (struct http_route){"GET", "/v1/events", on_list, node, .operation = "listEvents", .access = ACCESS_READ,
-                          .summary = "The newest events first, of one stream or all"});
-    route_add(routes, (struct http_route){"GET", "/v1/events/{id}", on_show, node, .operation = "showEvent", .access = ACCESS_READ,
-                          .summary = "One event: envelope, payload, where it landed"});
+    route_add(routes,
+        (struct http_route){
+            "GET", "/v1/events", on_list, node, .operation = "listEvents", .access = ACCESS_READ, .summary = "The newest events first, of one stream or all"});
+    route_add(routes,
+        (struct http_route){"GET", "/v1/events/{id}", on_show, node, .operation = "showEvent", .access = ACCESS_READ,
+            .summary = "One event: envelope, payload, where it landed"});
 }

@@ -24,13 +24,17 @@ GAUGE(m_engine_calls, "cupel_engine_calls_running", "Engine calls under way: que
 GAUGE(m_server_bytes, "cupel_server_resident_bytes", "Resident memory of the server process.");
 GAUGE(m_disk_free, "cupel_disk_free_bytes", "Free bytes of the disk that holds the data folder.");
 
-static struct metric m_unlanded = {.name = "cupel_stream_unlanded_records", .help = "Events in the log that are not in bronze yet.", .kind = METRIC_GAUGE, .labels = "stream"};
-static struct metric m_oldest = {.name = "cupel_stream_oldest_unlanded_age_seconds", .help = "Age of the oldest event that is not in bronze yet; 0 when there is none.",
-    .kind = METRIC_GAUGE, .labels = "stream"};
-static struct metric m_end = {.name = "cupel_stream_events", .help = "Events of a stream so far: the sum of its partitions' end offsets.", .kind = METRIC_GAUGE, .labels = "stream"};
+static struct metric m_unlanded = {
+    .name = "cupel_stream_unlanded_records", .help = "Events in the log that are not in bronze yet.", .kind = METRIC_GAUGE, .labels = "stream"};
+static struct metric m_oldest = {.name = "cupel_stream_oldest_unlanded_age_seconds",
+    .help = "Age of the oldest event that is not in bronze yet; 0 when there is none.",
+    .kind = METRIC_GAUGE,
+    .labels = "stream"};
+static struct metric m_end = {
+    .name = "cupel_stream_events", .help = "Events of a stream so far: the sum of its partitions' end offsets.", .kind = METRIC_GAUGE, .labels = "stream"};
 
-static struct metric *const all_gauges[] = {&m_up, &m_ready, &m_log_bytes, &m_log_segments, &m_log_full, &m_dedupe_keys, &m_dedupe_bytes, &m_engine_running, &m_engine_bytes,
-    &m_engine_died, &m_engine_calls, &m_server_bytes, &m_disk_free, &m_unlanded, &m_oldest, &m_end};
+static struct metric *const all_gauges[] = {&m_up, &m_ready, &m_log_bytes, &m_log_segments, &m_log_full, &m_dedupe_keys, &m_dedupe_bytes, &m_engine_running,
+    &m_engine_bytes, &m_engine_died, &m_engine_calls, &m_server_bytes, &m_disk_free, &m_unlanded, &m_oldest, &m_end};
 
 static void set(struct metric *metric, uint64_t value) { series_set(metric_series(metric), (int64_t)value); }
 
@@ -150,14 +154,18 @@ static void on_page(void *context, struct http_request *r) {
     struct node *node = context;
     struct buf out = BUF_INIT;
     bool ready = !node_not_ready(node, NULL);
-    buf_text(&out, "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Cupel</title><meta name=\"viewport\" content=\"width=device-width\"><style>"
-                   "body{font:16px/1.5 system-ui,sans-serif;max-width:42rem;margin:3rem auto;padding:0 1rem;color:#222;background:#fff}code{background:#f2f2f2;padding:.1em .3em}"
-                   "@media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}code{background:#2a2a2a}a{color:#8bf}}</style><h1>Cupel</h1><p>Project <strong>");
+    buf_text(&out,
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Cupel</title><meta name=\"viewport\" content=\"width=device-width\"><style>"
+        "body{font:16px/1.5 system-ui,sans-serif;max-width:42rem;margin:3rem auto;padding:0 "
+        "1rem;color:#222;background:#fff}code{background:#f2f2f2;padding:.1em .3em}"
+        "@media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}code{background:#2a2a2a}a{color:#8bf}}</style><h1>Cupel</h1><p>Project <strong>");
     html(&out, str_of(node_config(node)->project));
     buf_printf(&out, "</strong>, version %s: <strong>%s</strong>.</p>", CUPEL_VERSION, ready ? "ready" : "not ready");
-    buf_text(&out, "<ul><li><a href=\"/health/ready\">Health</a></li><li><a href=\"/metrics\">Metrics</a> (token)</li><li><a href=\"/v1/openapi.json\">API description</a></li></ul>"
-                   "<p>Send an event: <code>cupel put STREAM file.ndjson</code><br>Ask: <code>cupel sql \"SELECT count(*) FROM bronze.STREAM\"</code><br>"
-                   "See that nothing is lost: <code>cupel conservation</code></p></html>\n");
+    buf_text(&out,
+        "<ul><li><a href=\"/health/ready\">Health</a></li><li><a href=\"/metrics\">Metrics</a> (token)</li><li><a href=\"/v1/openapi.json\">API "
+        "description</a></li></ul>"
+        "<p>Send an event: <code>cupel put STREAM file.ndjson</code><br>Ask: <code>cupel sql \"SELECT count(*) FROM bronze.STREAM\"</code><br>"
+        "See that nothing is lost: <code>cupel conservation</code></p></html>\n");
     http_add_header(r, "Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
     http_answer_take(r, 200, "text/html; charset=utf-8", &out);
 }
@@ -185,8 +193,10 @@ void metrics_document(struct buf *out) {
     struct metric_list all = {0};
     metrics_each(collect, &all);
     qsort(all.list, all.n, sizeof *all.list, by_name);
-    buf_text(out, "# Metrics\n\nMade by `cupel generate metrics` from the declarations in the source; do not edit. `GET /metrics` answers in the Prometheus text format.\n\n"
-                  "| name | kind | labels | meaning |\n|---|---|---|---|\n");
+    buf_text(out,
+        "# Metrics\n\nMade by `cupel generate metrics` from the declarations in the source; do not edit. `GET /metrics` answers in the Prometheus text "
+        "format.\n\n"
+        "| name | kind | labels | meaning |\n|---|---|---|---|\n");
     for (size_t i = 0; i < all.n; i++)
         buf_printf(out, "| `%s` | %s | %s | %s |\n", all.list[i]->name, kinds[all.list[i]->kind], all.list[i]->labels, all.list[i]->help);
     free(all.list);
@@ -196,9 +206,13 @@ void routes_health(struct node *node, struct route_list *routes) {
     must(node && routes);
     for (size_t i = 0; i < sizeof all_gauges / sizeof all_gauges[0]; i++) metric_register(all_gauges[i]);
     route_add(routes, (struct http_route){"GET", "/health/live", on_live, node, .operation = "live", .access = ACCESS_OPEN, .summary = "The process answers"});
-    route_add(routes, (struct http_route){"GET", "/health/ready", on_ready, node, .operation = "ready", .access = ACCESS_OPEN,
-                          .summary = "Events are taken; 503 with the reasons otherwise"});
-    route_add(routes, (struct http_route){"GET", "/metrics", on_metrics, node, .operation = "metrics", .access = ACCESS_READ, .summary = "Metrics in the Prometheus text format"});
-    route_add(routes, (struct http_route){"GET", "/v1/openapi.json", on_openapi, node, .operation = "openapi", .access = ACCESS_OPEN, .summary = "This description"});
+    route_add(routes,
+        (struct http_route){"GET", "/health/ready", on_ready, node, .operation = "ready", .access = ACCESS_OPEN,
+            .summary = "Events are taken; 503 with the reasons otherwise"});
+    route_add(routes,
+        (struct http_route){
+            "GET", "/metrics", on_metrics, node, .operation = "metrics", .access = ACCESS_READ, .summary = "Metrics in the Prometheus text format"});
+    route_add(
+        routes, (struct http_route){"GET", "/v1/openapi.json", on_openapi, node, .operation = "openapi", .access = ACCESS_OPEN, .summary = "This description"});
     route_add(routes, (struct http_route){"GET", "/", on_page, node, .operation = "page", .access = ACCESS_OPEN, .summary = "Start page for people"});
 }

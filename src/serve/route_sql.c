@@ -10,7 +10,8 @@
 #define SQL_BYTES_MAX (1u << 20)
 
 static struct metric queries = {.name = "cupel_sql_queries_total", .help = "Queries of users by how they ended.", .kind = METRIC_COUNTER, .labels = "outcome"};
-static struct metric first_row_time = {.name = "cupel_sql_first_row_seconds", .help = "Time from a query's arrival to its first result bytes.", .kind = METRIC_HISTOGRAM, .labels = ""};
+static struct metric first_row_time = {
+    .name = "cupel_sql_first_row_seconds", .help = "Time from a query's arrival to its first result bytes.", .kind = METRIC_HISTOGRAM, .labels = ""};
 
 static const struct format_row {
     const char *name, *content_type;
@@ -202,6 +203,7 @@ static void post_sql(void *context, struct http_request *r) { node_offload(conte
 void routes_sql(struct node *node, struct route_list *routes) {
     metric_register(&queries);
     metric_register(&first_row_time);
-    route_add(routes, (struct http_route){"POST", "/v1/sql", post_sql, node, .decompress = true, .operation = "query", .access = ACCESS_READ,
-                          .summary = "Run one SELECT over all tables and the newest events; the result is streamed"});
+    route_add(routes,
+        (struct http_route){"POST", "/v1/sql", post_sql, node, .decompress = true, .operation = "query", .access = ACCESS_READ,
+            .summary = "Run one SELECT over all tables and the newest events; the result is streamed"});
 }

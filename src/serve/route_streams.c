@@ -17,7 +17,8 @@ static enum status grow(struct node *node, struct http_request *r, struct buf *o
     body_close(&body);
     if (status != OK) return status;
     if (partitions == 0) return err_set(err, E_INVALID, "partitions: is missing; the body is {\"partitions\": 4}");
-    WITH_LOCK(&node->reload_lock);
+    WITH_LOCK (&node->reload_lock)
+        ;
     status = node_stream(node, arena, http_part(r, "stream"), &stream, err);
     if (status != OK) return status;
     if (partitions <= stream.partitions)
@@ -38,7 +39,8 @@ static enum status grow(struct node *node, struct http_request *r, struct buf *o
 static enum status delete_stream(struct node *node, struct http_request *r, struct buf *out, struct err *err) {
     struct ledger_stream stream;
     bool data = query_flag(r, "data");
-    WITH_LOCK(&node->reload_lock);
+    WITH_LOCK (&node->reload_lock)
+        ;
     enum status status = node_stream(node, http_arena(r), http_part(r, "stream"), &stream, err);
     if (status != OK) return status;
     const struct config_stream *wanted = config_find_stream(node->config, str_of(stream.name));
@@ -147,11 +149,16 @@ JSON_HANDLER(on_reset, reset_consumer)
 
 void routes_streams(struct node *node, struct route_list *routes) {
     must(node && routes);
-    route_add(routes, (struct http_route){"POST", "/v1/streams/{stream}/partitions", on_grow, node, .operation = "addPartitions", .access = ACCESS_ADMIN,
-                          .summary = "Give a stream more partitions; a new epoch starts"});
-    route_add(routes, (struct http_route){"DELETE", "/v1/streams/{stream}", on_delete, node, .operation = "deleteStream", .access = ACCESS_ADMIN,
-                          .summary = "Delete a stream that cupel.yaml no longer names; its bronze table stays unless data=true"});
-    route_add(routes, (struct http_route){"GET", "/v1/consumers", on_list, node, .operation = "listConsumers", .access = ACCESS_READ, .summary = "Who reads which stream, and how far"});
-    route_add(routes, (struct http_route){"POST", "/v1/consumers/{consumer}/reset", on_reset, node, .operation = "resetConsumer", .access = ACCESS_ADMIN,
-                          .summary = "Move a consumer to the start, the end or an offset of a stream"});
+    route_add(routes,
+        (struct http_route){"POST", "/v1/streams/{stream}/partitions", on_grow, node, .operation = "addPartitions", .access = ACCESS_ADMIN,
+            .summary = "Give a stream more partitions; a new epoch starts"});
+    route_add(routes,
+        (struct http_route){"DELETE", "/v1/streams/{stream}", on_delete, node, .operation = "deleteStream", .access = ACCESS_ADMIN,
+            .summary = "Delete a stream that cupel.yaml no longer names; its bronze table stays unless data=true"});
+    route_add(routes,
+        (struct http_route){
+            "GET", "/v1/consumers", on_list, node, .operation = "listConsumers", .access = ACCESS_READ, .summary = "Who reads which stream, and how far"});
+    route_add(routes,
+        (struct http_route){"POST", "/v1/consumers/{consumer}/reset", on_reset, node, .operation = "resetConsumer", .access = ACCESS_ADMIN,
+            .summary = "Move a consumer to the start, the end or an offset of a stream"});
 }

@@ -46,7 +46,9 @@ static enum status expire_table(struct node *node, struct http_request *r, struc
     return status;
 }
 
-static enum status recover_tables(struct node *node, struct http_request *r, struct buf *out, struct err *err) { return lake_register_recover(node->lake, out, err); }
+static enum status recover_tables(struct node *node, struct http_request *r, struct buf *out, struct err *err) {
+    return lake_register_recover(node->lake, out, err);
+}
 
 static enum status flush_streams(struct node *node, struct http_request *r, struct buf *out, struct err *err) {
     struct ledger_stream stream = {0};
@@ -67,14 +69,19 @@ JSON_HANDLER(on_flush, flush_streams)
 void routes_tables(struct node *node, struct route_list *routes) {
     must(node && routes);
     route_add(routes, (struct http_route){"GET", "/v1/tables", on_list, node, .operation = "listTables", .access = ACCESS_READ, .summary = "All lake tables"});
-    route_add(routes, (struct http_route){"POST", "/v1/tables/recover", on_recover, node, .operation = "recoverTables", .access = ACCESS_ADMIN,
-                          .summary = "Rebuild the catalog's pointers from the metadata files in the lake"});
-    route_add(routes, (struct http_route){"GET", "/v1/tables/{table}", on_show, node, .operation = "showTable", .access = ACCESS_READ,
-                          .summary = "One table: schema, snapshots, files, properties"});
-    route_add(routes, (struct http_route){"POST", "/v1/tables/{table}/compact", on_compact, node, .operation = "compactTable", .access = ACCESS_ADMIN,
-                          .summary = "Pack the small files of closed hours into large ones"});
-    route_add(routes, (struct http_route){"POST", "/v1/tables/{table}/expire", on_expire, node, .operation = "expireTable", .access = ACCESS_ADMIN,
-                          .summary = "Forget old snapshots and delete files that only they used"});
-    route_add(routes, (struct http_route){"POST", "/v1/flush", on_flush, node, .operation = "flush", .access = ACCESS_ADMIN,
-                          .summary = "Write the unlanded tail of one stream, or of all, to bronze now"});
+    route_add(routes,
+        (struct http_route){"POST", "/v1/tables/recover", on_recover, node, .operation = "recoverTables", .access = ACCESS_ADMIN,
+            .summary = "Rebuild the catalog's pointers from the metadata files in the lake"});
+    route_add(routes,
+        (struct http_route){"GET", "/v1/tables/{table}", on_show, node, .operation = "showTable", .access = ACCESS_READ,
+            .summary = "One table: schema, snapshots, files, properties"});
+    route_add(routes,
+        (struct http_route){"POST", "/v1/tables/{table}/compact", on_compact, node, .operation = "compactTable", .access = ACCESS_ADMIN,
+            .summary = "Pack the small files of closed hours into large ones"});
+    route_add(routes,
+        (struct http_route){"POST", "/v1/tables/{table}/expire", on_expire, node, .operation = "expireTable", .access = ACCESS_ADMIN,
+            .summary = "Forget old snapshots and delete files that only they used"});
+    route_add(routes,
+        (struct http_route){"POST", "/v1/flush", on_flush, node, .operation = "flush", .access = ACCESS_ADMIN,
+            .summary = "Write the unlanded tail of one stream, or of all, to bronze now"});
 }

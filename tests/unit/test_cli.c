@@ -1,10 +1,10 @@
 /* The command line: parsing, "did you mean", texts made from the table, where SQL statements end. */
+#include <cmocka.h>
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <setjmp.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <cmocka.h>
 
 #include "base/buf.h"
 #include "cli/command.h"
@@ -161,7 +161,8 @@ static void statements_end_where_sql_says(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         size_t end = 0;
         bool found = sql_statement_end(str_of(cases[i].text), &end);
-        if (found != (cases[i].end >= 0) || (found && (long)end != cases[i].end)) fail_msg("%s: %s at %zu", cases[i].text, found ? "ends" : "does not end", end);
+        if (found != (cases[i].end >= 0) || (found && (long)end != cases[i].end))
+            fail_msg("%s: %s at %zu", cases[i].text, found ? "ends" : "does not end", end);
     }
     assert_true(sql_is_blank(STR(" \n\t;;")));
     assert_true(sql_is_blank(STR("-- nothing\n /* at all */ ;")));
@@ -183,9 +184,15 @@ static void numbers_for_people(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(options_stand_anywhere), cmocka_unit_test(two_dashes_end_options),     cmocka_unit_test(wrong_words_get_a_hint),
-        cmocka_unit_test(numbers_have_limits),    cmocka_unit_test(raw_groups_take_everything), cmocka_unit_test(every_row_is_complete),
-        cmocka_unit_test(texts_name_every_command), cmocka_unit_test(statements_end_where_sql_says), cmocka_unit_test(numbers_for_people),
+        cmocka_unit_test(options_stand_anywhere),
+        cmocka_unit_test(two_dashes_end_options),
+        cmocka_unit_test(wrong_words_get_a_hint),
+        cmocka_unit_test(numbers_have_limits),
+        cmocka_unit_test(raw_groups_take_everything),
+        cmocka_unit_test(every_row_is_complete),
+        cmocka_unit_test(texts_name_every_command),
+        cmocka_unit_test(statements_end_where_sql_says),
+        cmocka_unit_test(numbers_for_people),
     };
     return cmocka_run_group_tests_name("cli", tests, NULL, NULL);
 }
