@@ -40,7 +40,7 @@ struct http_server_options {
     uint64_t bodies_bytes_max;       /* all bodies in memory together; beyond it 503 with Retry-After; default 512 MiB */
     int64_t header_time_ms;          /* a request's head must be complete in this time; default 10 s */
     int64_t idle_time_ms;            /* keep-alive; default 60 s */
-    uint32_t workers;                /* threads of http_offload; default 8 */
+    uint32_t workers;                /* threads of http_offload, and as many that fill streamed answers; default 8 */
     /* Called before a body is taken and before the handler. OK lets it through; other statuses are answered as problem+json. May be NULL. */
     enum status (*authorise)(void *context, struct http_request *request, const struct http_route *route, struct err *err);
     void *authorise_context;

@@ -6,7 +6,7 @@
  *     RUNNING --handler returned without an answer--> SUSPENDED --answer from any thread--> ANSWERED (resumes the connection)
  *     RUNNING --answer while the handler runs-------> ANSWERED  (nobody sleeps)
  *
- * Locks: pool_lock (free requests), watch_lock (connections, watched requests), jobs_lock. None is held while another is taken, none across a call-back. */
+ * Locks: pool_lock (free requests), watch_lock (connections, watched requests), the pools' locks. None is held while another is taken, none across a call-back. */
 #ifndef CUPEL_HTTP_PRIV_H
 #define CUPEL_HTTP_PRIV_H
 
@@ -50,6 +50,25 @@ struct job {
     void *context;
     struct job *next;
     bool owned;                    /* freed after it ran */
+};
+
+/* Three lines of work that must not wait for each other: a handler that waits for its turn (as queries do) may keep neither the chunk from being filled
+ * that would end another query, nor large bodies from being taken in. */
+enum pool_name {
+    POOL_HANDLERS,                 /* http_offload */
+    POOL_CHUNKS,                   /* http_answer_stream */
+    POOL_BODIES,                   /* large bodies: decoding, and the handler itself */
+    POOLS
+};
+
+struct worker_pool {
+    mutex lock;
+    condition wake;
+    struct job *jobs, **tail;
+    size_t jobs_n;
+    bool end;
+    struct thread *threads;
+    uint32_t threads_n;
 };
 
 enum conn_phase { CONN_HEAD, CONN_BODY, CONN_HANDLING };
@@ -144,14 +163,7 @@ struct http_server {
     struct thread watcher;
     size_t conns_n, conns_peak;    /* open now; most since memory was last given back */
     bool watch_end;
-    /* workers */
-    mutex jobs_lock;
-    condition jobs_wake;
-    struct job *jobs, **jobs_tail;
-    size_t jobs_n, workers_idle;
-    bool jobs_end;
-    struct thread *workers;
-    uint32_t workers_n;
+    struct worker_pool pools[POOLS];
     /* metrics */
     struct series *m_connections, *m_body_bytes, *m_bodies, *m_slow, *m_gone;
 };
@@ -182,7 +194,7 @@ struct MHD_Response *stream_answer_response(struct stream_answer *s);
 /* worker.c */
 void workers_start(struct http_server *server);
 void workers_stop(struct http_server *server);
-void worker_push(struct http_server *server, struct job *job); /* never refuses: for work that a request already waits for */
+void worker_push(struct http_server *server, enum pool_name pool, struct job *job); /* never refuses: for work that a request already waits for */
 
 /* watch.c */
 void watch_start(struct http_server *server);

@@ -272,7 +272,7 @@ enum MHD_Result request_access(
         atomic_store_explicit(&r->conn->phase, CONN_HANDLING, memory_order_release);
         if (is_heavy(r)) {
             r->job = (struct job){.run = handle, .context = r};
-            worker_push(r->server, &r->job);
+            worker_push(r->server, POOL_BODIES, &r->job);
         } else {
             handle(r);
         }

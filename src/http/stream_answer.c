@@ -90,7 +90,7 @@ static ssize_t send_chunk(void *context, uint64_t position, char *out, size_t ma
     s->at += n;
     if (s->at == s->n) {
         s->state = CHUNK_FILLING;
-        worker_push(s->server, &s->job);
+        worker_push(s->server, POOL_CHUNKS, &s->job);
     }
     return (ssize_t)n;
 }
@@ -127,5 +127,5 @@ void http_answer_stream(struct http_request *r, int code, const char *content_ty
     r->stream = s;
     r->code = code;
     r->content_type = content_type ? arena_strdup(r->arena, content_type) : NULL;
-    worker_push(s->server, &s->job);
+    worker_push(s->server, POOL_CHUNKS, &s->job);
 }

@@ -4,25 +4,21 @@
 #include "base/mem.h"
 #include "http/http_priv.h"
 
-static struct job *take(struct http_server *server) {
-    WITH_LOCK (&server->jobs_lock)
+static struct job *take(struct worker_pool *pool) {
+    WITH_LOCK (&pool->lock)
         ;
-    while (!server->jobs && !server->jobs_end) {
-        server->workers_idle++;
-        condition_wait(&server->jobs_wake, &server->jobs_lock);
-        server->workers_idle--;
-    }
-    struct job *job = server->jobs;
+    while (!pool->jobs && !pool->end) condition_wait(&pool->wake, &pool->lock);
+    struct job *job = pool->jobs;
     if (!job) return NULL;
-    server->jobs = job->next;
-    if (!server->jobs) server->jobs_tail = &server->jobs;
-    server->jobs_n--;
+    pool->jobs = job->next;
+    if (!pool->jobs) pool->tail = &pool->jobs;
+    pool->jobs_n--;
     return job;
 }
 
 static void *work(void *argument) {
-    struct http_server *server = argument;
-    for (struct job *job; (job = take(server));) {
+    struct worker_pool *pool = argument;
+    for (struct job *job; (job = take(pool));) {
         bool owned = job->owned; /* a job that is part of a request may be gone after it ran */
         job->run(job->context);
         if (owned) free(job);
@@ -31,49 +27,66 @@ static void *work(void *argument) {
 }
 
 /* The lock is held. */
-static void push(struct http_server *server, struct job *job) {
-    must(!server->jobs_end);
+static void push(struct worker_pool *pool, struct job *job) {
+    must(!pool->end);
     job->next = NULL;
-    *server->jobs_tail = job;
-    server->jobs_tail = &job->next;
-    server->jobs_n++;
-    condition_signal(&server->jobs_wake);
+    *pool->tail = job;
+    pool->tail = &job->next;
+    pool->jobs_n++;
+    condition_signal(&pool->wake);
 }
 
-void worker_push(struct http_server *server, struct job *job) {
-    WITH_LOCK (&server->jobs_lock)
+void worker_push(struct http_server *server, enum pool_name name, struct job *job) {
+    must(name < POOLS);
+    struct worker_pool *pool = &server->pools[name];
+    WITH_LOCK (&pool->lock)
         ;
-    push(server, job);
+    push(pool, job);
 }
 
 enum status http_offload(struct http_server *server, void (*f)(void *context), void *context, struct err *err) {
     must(f);
-    WITH_LOCK (&server->jobs_lock)
+    struct worker_pool *pool = &server->pools[POOL_HANDLERS];
+    WITH_LOCK (&pool->lock)
         ;
-    if (server->jobs_end) return err_set(err, E_UNAVAILABLE, "the server stops");
-    if (server->jobs_n >= JOBS_WAITING_MAX) return err_set(err, E_BUSY, "%zu requests wait for one of %u workers already", server->jobs_n, server->workers_n);
+    if (pool->end) return err_set(err, E_UNAVAILABLE, "the server stops");
+    if (pool->jobs_n >= JOBS_WAITING_MAX) return err_set(err, E_BUSY, "%zu requests wait for one of %u workers already", pool->jobs_n, pool->threads_n);
     struct job *job = mem_alloc(sizeof *job);
     *job = (struct job){.run = f, .context = context, .owned = true};
-    push(server, job);
+    push(pool, job);
     return OK;
 }
 
-void workers_start(struct http_server *server) {
-    mutex_init(&server->jobs_lock);
-    condition_init(&server->jobs_wake);
-    server->jobs_tail = &server->jobs;
-    server->workers_n = server->options.workers;
-    server->workers = mem_zalloc(server->workers_n * sizeof *server->workers);
-    for (uint32_t i = 0; i < server->workers_n; i++) thread_start(&server->workers[i], "http-worker", work, server);
+static void pool_start(struct worker_pool *pool, const char *name, uint32_t threads) {
+    must(threads > 0);
+    mutex_init(&pool->lock);
+    condition_init(&pool->wake);
+    pool->tail = &pool->jobs;
+    pool->threads_n = threads;
+    pool->threads = mem_zalloc(threads * sizeof *pool->threads);
+    for (uint32_t i = 0; i < threads; i++) thread_start(&pool->threads[i], name, work, pool);
 }
 
+static void pool_stop(struct worker_pool *pool) {
+    mutex_lock(&pool->lock);
+    pool->end = true;
+    condition_broadcast(&pool->wake);
+    mutex_unlock(&pool->lock);
+    for (uint32_t i = 0; i < pool->threads_n; i++) thread_join(&pool->threads[i]);
+    free(pool->threads);
+    condition_destroy(&pool->wake);
+    mutex_destroy(&pool->lock);
+}
+
+void workers_start(struct http_server *server) {
+    pool_start(&server->pools[POOL_HANDLERS], "http-worker", server->options.workers);
+    pool_start(&server->pools[POOL_CHUNKS], "http-chunks", server->options.workers);
+    pool_start(&server->pools[POOL_BODIES], "http-bodies", server->options.threads);
+}
+
+/* Each pool before those that its jobs push to. */
 void workers_stop(struct http_server *server) {
-    mutex_lock(&server->jobs_lock);
-    server->jobs_end = true;
-    condition_broadcast(&server->jobs_wake);
-    mutex_unlock(&server->jobs_lock);
-    for (uint32_t i = 0; i < server->workers_n; i++) thread_join(&server->workers[i]);
-    free(server->workers);
-    condition_destroy(&server->jobs_wake);
-    mutex_destroy(&server->jobs_lock);
+    pool_stop(&server->pools[POOL_BODIES]);
+    pool_stop(&server->pools[POOL_HANDLERS]);
+    pool_stop(&server->pools[POOL_CHUNKS]);
 }
