@@ -87,7 +87,7 @@ static const struct option LIMITS[] = {
     ROW(config_limits, "idle_time", DURATION, idle_time_ms, "60s", 100, HOUR, NULL, OPTION_RESTART, "Time after which a silent connection is closed."),
     ROW(config_limits, "http_threads", NUMBER, http_threads, "0", 1, 256, NULL, OPTION_RESTART | OPTION_ZERO_OK,
         "Threads that serve connections; 0: one per core."),
-    ROW(config_limits, "http_workers", NUMBER, http_workers, "8", 1, 256, NULL, OPTION_RESTART, "Threads for requests that take long, as queries."),
+    ROW(config_limits, "http_workers", NUMBER, http_workers, "32", 1, 256, NULL, OPTION_RESTART, "Threads for requests that take long or wait for their turn, as queries."),
 };
 static const struct option_section LIMITS_SECTION = {"limits", "Limits", LIMITS, COUNT(LIMITS)};
 
