@@ -33,8 +33,6 @@ static int metrics(struct cli *cli) {
     struct err err = {0};
     struct reach *reach;
     if (reach_open(cli, &(struct reach_options){.writer = true, .landing = true}, &reach, &err) != OK) return cli_fail(&err);
-    BUF_SCOPE(answer);
-    (void)reach_ask(reach, &(struct ask){.path = "/health/live"}, &answer, NULL, NULL); /* some are declared with the first request */
     BUF_SCOPE(text);
     metrics_document(&text);
     print_text(buf_view(&text));

@@ -33,6 +33,7 @@ enum status route_compile(struct route *route, const struct http_route *spec, st
 
 void route_metrics_init(struct route *route, const char *pattern) {
     if (!route->spec.pattern) route->spec.pattern = pattern;
+    metric_register(&requests_total);
     route->seconds = metric_series(&request_seconds, pattern);
 }
 
