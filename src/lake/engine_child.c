@@ -124,6 +124,10 @@ static void *statement_run(void *argument) {
         wire_put_cstr(&payload, err.text);
         statement_send(s, ANSWER_ERROR, buf_view(&payload), NULL);
     }
+    if (child->broken) {
+        log_error("engine", "DuckDB can no longer be used", LOG_STR("error", err.text), NULL);
+        _Exit(70);
+    }
     mutex_lock(&child->lock);
     session->busy = false;
     if (s->prev) {
@@ -386,9 +390,28 @@ static enum status lock_down(struct child *child, duckdb_connection connection, 
     return st;
 }
 
+/* What an engine that was killed left in data/tmp: spilled blocks and results on their way. */
+static enum status clean_temporary(struct child *child, struct err *err) {
+    ARENA_SCOPE(arena);
+    const struct fs *fs = child->host.fs;
+    char *tmp = arena_printf(arena, "%s/tmp", child->data_dir), *spilled = arena_printf(arena, "%s/engine", tmp);
+    enum status st = fs_mkdirs(fs, tmp, err);
+    if (st == OK && fs_exists(fs, spilled)) {
+        st = fs_remove_tree(fs, spilled, err);
+    }
+    struct fs_entry *entries;
+    size_t n = 0;
+    st = st == OK ? fs->list(fs->self, arena, tmp, &entries, &n, err) : st;
+    for (size_t i = 0; st == OK && i < n; i++) {
+        if (strncmp(entries[i].name, QUERY_FILE, strlen(QUERY_FILE)) == 0) {
+            st = fs->unlink(fs->self, arena_printf(arena, "%s/%s", tmp, entries[i].name), err);
+        }
+    }
+    return st;
+}
+
 static enum status open_engine(struct child *child, struct err *err) {
-    AUTO_FREE char *tmp = mem_printf("%s/tmp", child->data_dir);
-    enum status st = fs_mkdirs(child->host.fs, tmp, err);
+    enum status st = clean_temporary(child, err);
     if (st == OK) {
         st = open_database(child, err);
     }

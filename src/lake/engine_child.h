@@ -20,6 +20,8 @@
 /* In libduckdb since 1.5, not in the header that we build with: as duckdb_vector_assign_string_element_len without its second look at the UTF-8. */
 void duckdb_unsafe_vector_assign_string_element_len(duckdb_vector vector, idx_t index, const char *str, idx_t str_len);
 
+#define QUERY_FILE "query-" /* in data/tmp: Parquet results on their way */
+
 struct child;
 struct statement;
 
@@ -88,6 +90,7 @@ struct child {
     uint64_t memory_bytes;
     uint32_t threads, sessions_n;
     bool trusted;
+    _Atomic bool broken; /* DuckDB declared itself invalid: nothing works any more, a new process will */
     const struct row_source_kind *const *kinds;
     int control;
     duckdb_database db;

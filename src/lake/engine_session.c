@@ -81,6 +81,9 @@ enum status duckdb_failed(const struct statement *s, duckdb_error_type type, con
     if (s && s->stop == STOP_CANCELLED) {
         return err_set(err, E_CANCELLED, "the query was cancelled");
     }
+    if (type == DUCKDB_ERROR_FATAL && s) {
+        s->child->broken = true;
+    }
     char text_short[ERR_TEXT_MAX];
     shorten(text ? text : "DuckDB gave no reason", text_short, sizeof text_short);
     return err_set(err, status_of(type, text_short), "%s", text_short);
@@ -232,7 +235,6 @@ static void put_files(struct buf *sql, const struct engine_table *t) {
 }
 
 static void put_view(struct buf *sql, const struct engine_table *t) {
-    must(t->columns_n > 0);
     if (t->files_n) {
         put_files(sql, t);
     }
@@ -251,6 +253,9 @@ static enum status make_view(struct session *session, const struct child_table *
     const struct engine_table *t = &table->definition;
     if (t->unreadable) {
         return err_set(err, E_UNSUPPORTED, "%s.%s cannot be read: %s", t->schema, t->name, t->unreadable);
+    }
+    if (!t->columns_n) {
+        return err_set(err, E_UNSUPPORTED, "%s.%s has no columns", t->schema, t->name);
     }
     BUF_SCOPE(key);
     buf_printf(&key, "%s.%s", t->schema, t->name);

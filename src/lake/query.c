@@ -343,7 +343,7 @@ static enum status run_parquet(struct run *run, struct err *err) {
         return st;
     }
     char *path = arena_printf(
-        s->arena, "%s/tmp/query-%llu-%llu.parquet", s->child->data_dir, (unsigned long long)s->session->connection_id, (unsigned long long)s->request.id);
+        s->arena, "%s/tmp/" QUERY_FILE "%llu-%llu.parquet", s->child->data_dir, (unsigned long long)s->session->connection_id, (unsigned long long)s->request.id);
     BUF_SCOPE(sql);
     buf_printf(&sql, "COPY (%s) TO ", text);
     sql_quote_text(&sql, str_of(path));

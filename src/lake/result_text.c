@@ -85,11 +85,12 @@ static void put_csv_cell(struct buf *out, struct str text) {
         return;
     }
     buf_char(out, '"');
-    for (size_t i = 0; i < text.n; i++) {
-        if (text.p[i] == '"') {
-            buf_char(out, '"');
-        }
-        buf_char(out, text.p[i]);
+    while (text.n) { /* up to and with the next quote, which comes twice */
+        const char *at = memchr(text.p, '"', text.n);
+        size_t n = at ? (size_t)(at - text.p) + 1 : text.n;
+        buf_put(out, text.p, n);
+        buf_put(out, "\"", at != NULL);
+        text = str_from(text, n);
     }
     buf_char(out, '"');
 }

@@ -369,7 +369,8 @@ static enum status serialize(struct session *session, struct str sql, json_t **t
 }
 
 enum status sql_parse(struct session *session, struct str sql, json_t **out, struct err *err) {
-    if (sql.n > SQL_BYTES_MAX) {
+    bool internal = session->statement && session->statement->request.internal; /* ours may list thousands of files */
+    if (sql.n > SQL_BYTES_MAX && !internal) {
         return err_set(err, E_LIMIT, "The statement has %zu bytes, the limit is %u", sql.n, SQL_BYTES_MAX);
     }
     if (memchr(sql.p, 0, sql.n) || !utf8_valid(sql)) {
