@@ -65,8 +65,7 @@ static void rotate(struct log_sink *s) {
 static void write_line(void *context, struct str line) {
     struct log_sink *s = context;
     const struct fs *fs = s->host->fs;
-    WITH_LOCK (&s->lock)
-        ;
+    WITH_LOCK(&s->lock);
     if (s->file >= 0 && s->size_bytes > 0 && s->size_bytes + line.n > s->file_bytes) rotate(s);
     if (s->file < 0 || fs->pwrite(fs->self, s->file, line.p, line.n, s->size_bytes, NULL) != OK) {
         series_add(s->lost, 1);

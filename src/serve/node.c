@@ -469,8 +469,7 @@ static enum status take_over(struct node *node, struct config *config, struct er
 enum status node_reload(struct node *node, struct buf *report, struct err *err) {
     struct config *config = NULL;
     BUF_SCOPE(problems);
-    WITH_LOCK (&node->reload_lock)
-        ;
+    WITH_LOCK(&node->reload_lock);
     enum status status = load_config(node, &problems, &config, err);
     if (status != OK) return status;
     BUF_SCOPE(restart);

@@ -17,8 +17,7 @@ static enum status grow(struct node *node, struct http_request *r, struct buf *o
     body_close(&body);
     if (status != OK) return status;
     if (partitions == 0) return err_set(err, E_INVALID, "partitions: is missing; the body is {\"partitions\": 4}");
-    WITH_LOCK (&node->reload_lock)
-        ;
+    WITH_LOCK(&node->reload_lock);
     status = node_stream(node, arena, http_part(r, "stream"), &stream, err);
     if (status != OK) return status;
     if (partitions <= stream.partitions)
@@ -39,8 +38,7 @@ static enum status grow(struct node *node, struct http_request *r, struct buf *o
 static enum status delete_stream(struct node *node, struct http_request *r, struct buf *out, struct err *err) {
     struct ledger_stream stream;
     bool data = query_flag(r, "data");
-    WITH_LOCK (&node->reload_lock)
-        ;
+    WITH_LOCK(&node->reload_lock);
     enum status status = node_stream(node, http_arena(r), http_part(r, "stream"), &stream, err);
     if (status != OK) return status;
     const struct config_stream *wanted = config_find_stream(node->config, str_of(stream.name));
