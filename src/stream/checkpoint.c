@@ -137,7 +137,7 @@ enum status checkpoint_apply(struct stream_log *log, struct str bytes, struct er
         uint16_t number = (uint16_t)cut_number(&c, 2);
         if (number > 0 && number <= EVENT_STREAM_MAX) stream_forget_mark(log, number);
     }
-    if (c.bad || last_ms < 0) return err_set(err, E_CORRUPT, "a checkpoint of the log is not as written");
+    if (c.bad || last_ms < 0 || last_ms >= INT64_C(1) << 48) return err_set(err, E_CORRUPT, "a checkpoint of the log is not as written");
     if (log->last_received_ms < last_ms) log->last_received_ms = last_ms;
     return OK;
 }

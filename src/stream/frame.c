@@ -50,7 +50,7 @@ bool frame_peek(const char *bytes, size_t available, struct frame_header *out) {
     if (h.magic != FRAME_MAGIC || h.version != FRAME_VERSION || h.codec != 0) return false;
     if (h.kind < FRAME_RECORDS || h.kind > FRAME_HOLE) return false;
     if (h.length < FRAME_HEADER_BYTES || h.length % 8 != 0 || h.length > available || h.raw_length > h.length - FRAME_HEADER_BYTES) return false;
-    if (h.received_ms < 0 || h.received_ms >= INT64_C(1) << 48) return false;
+    if (h.received_ms < 0 || h.received_ms >= INT64_C(1) << 48 || h.group >= UINT64_C(1) << 62) return false;
     if (h.kind == FRAME_RECORDS && !records_plausible(&h)) return false;
     *out = h;
     return true;

@@ -201,9 +201,9 @@ enum status stream_read(struct stream_log *log, struct arena *arena, uint16_t st
             if (s == OK && frame && h.base_offset + h.count > r.offset) s = take_frame(&r, &walk, &h, frame, err);
             if (frame) walk.at += h.length;
         } while (s == OK && frame && !full(&r));
+        if (s == OK && !full(&r) && r.offset <= before) s = damaged(&walk, "its index promised a record", err);
         segment_unref(walk.segment);
         if (s != OK) return s;
-        must(full(&r) || r.offset > before);
         arena_reset(chunks);
     }
     out->next_offset = r.offset;

@@ -59,7 +59,8 @@ static void find_frames(struct scan *s) {
         bool valid = frame_read(s->map.p + at, s->limit - at, s->segment->salt, &h);
         if (valid && h.group >= group) {
             group = h.group;
-            if (position_segment(h.durable_to) == number && position_at(h.durable_to) > s->durable) s->durable = position_at(h.durable_to);
+            bool told = position_segment(h.durable_to) == number && (position_at(h.durable_to) <= at || h.kind == FRAME_HOLE);
+            if (told && position_at(h.durable_to) > s->durable) s->durable = position_at(h.durable_to);
             add_frame_at(s, at);
             at += h.length;
         } else {
@@ -160,8 +161,11 @@ static enum status set_aside(struct scan *s, uint64_t from, uint64_t to, struct 
     r->damaged_groups++;
     enum status status = copy_aside(s, from, to, err);
     if (status != OK) return status;
-    struct frame_header h = {.kind = FRAME_HOLE, .group = s->segment->last_group, .received_ms = s->log->last_received_ms};
-    AUTO_FREE char *hole = mem_zalloc(to - from);
+    /* It also says how far the log was durable: the frame that says so now may be cut with the torn tail. */
+    struct frame_header h = {.kind = FRAME_HOLE, .group = s->segment->last_group, .received_ms = s->log->last_received_ms,
+        .durable_to = position_make(s->segment->number, s->durable)};
+    AUTO_FREE char *hole = mem_alloc(to - from);
+    memset(hole, 0xFF, to - from); /* not zeros: the file's unused rest is told by these */
     frame_seal(hole, &h, (uint32_t)(to - from), s->segment->salt);
     const struct fs *fs = log_fs(s->log);
     status = fs->pwrite(fs->self, s->segment->file, hole, to - from, from, err);

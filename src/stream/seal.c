@@ -149,13 +149,25 @@ static const void *section_take(struct section *s, size_t n) {
     return p;
 }
 
+static bool spots_sound(const struct index_extent *x, const char *spots) {
+    struct spot before = {0}, s;
+    for (uint32_t i = 0; i < x->spots_n; i++, before = s) {
+        memcpy(&s, spots + i * sizeof s, sizeof s);
+        if (s.at < x->first_at || s.at >= x->end_at || s.offset < x->first_offset || s.offset > x->end_offset) return false;
+        if (i && (s.at <= before.at || s.offset < before.offset)) return false;
+    }
+    return true;
+}
+
 static bool load_extent(struct stream_log *log, struct segment *segment, struct section *in) {
     struct index_extent x;
     const void *p = section_take(in, sizeof x);
     if (!p) return false;
     memcpy(&x, p, sizeof x);
     const void *spots = section_take(in, (size_t)x.spots_n * sizeof(struct spot));
-    if (!spots || x.spots_n == 0 || x.stream == 0 || x.stream > EVENT_STREAM_MAX || x.partition >= EVENT_PARTITIONS_MAX || x.end_at > segment->end) return false;
+    if (!spots || x.spots_n == 0 || x.stream == 0 || x.stream > EVENT_STREAM_MAX || x.partition >= EVENT_PARTITIONS_MAX || x.end_at > segment->end ||
+        x.first_at < SEGMENT_HEADER_BYTES || x.first_at >= x.end_at || !spots_sound(&x, spots))
+        return false;
     struct partition *partition = partition_make(stream_make(log, x.stream), x.partition);
     struct extent *e = extent_add(partition, segment);
     *e = (struct extent){.segment = segment, .first_offset = x.first_offset, .end_offset = x.end_offset, .records = x.records, .bytes = x.bytes,

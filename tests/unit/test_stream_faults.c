@@ -150,6 +150,7 @@ static void a_full_queue_is_busy_and_nothing_is_lost(void **state) {
     struct async a[40];
     memset(a, 0, sizeof a);
     int taken = 0, busy = 0;
+    bool submitted[40] = {false};
     for (int i = 0; i < 40; i++) {
         a[i].record = record_of("k", "x");
         a[i].request = (struct stream_append){.stream = 1, .records = &a[i].record, .n = 1, .ids = &a[i].id, .done = async_done, .context = &a[i]};
@@ -157,13 +158,13 @@ static void a_full_queue_is_busy_and_nothing_is_lost(void **state) {
         if (s == OK) taken++;
         else busy++;
         assert_true(s == OK || s == E_BUSY);
-        a[i].request.n = s == OK;
+        submitted[i] = s == OK;
         if (i == 0) usleep(10000);
     }
     assert_true(taken >= 11 && busy > 0);
     stream_log_close(&f.log); /* commits what waits */
     for (int i = 0; i < 40; i++)
-        if (a[i].request.n) assert_true(atomic_load(&a[i].finished) && a[i].status == OK);
+        if (submitted[i]) assert_true(atomic_load(&a[i].finished) && a[i].status == OK);
     faulty_fs_crash(f.disk);
     fixture_open(&f);
     assert_int_equal(count_all(&f, 1), (uint64_t)taken);
@@ -258,6 +259,40 @@ static void a_torn_tail_is_cut_for_ever(void **state) {
     fixture_open(&f);
     assert_int_equal(f.recovery.cut_bytes, 0); /* the old bytes are gone from the disk */
     assert_int_equal(address_of(append_one(&f, 1, "k", "c")).offset, 1);
+    fixture_end(&f);
+}
+
+/* What is left of a damaged group must not look like a torn tail at the next start, when the frames that proved it durable were cut. */
+static void damage_just_before_a_torn_tail(void **state) {
+    struct fixture f;
+    fixture_begin(&f, 13);
+    f.streams[0].partitions = 1;
+    f.streams[1].partitions = 1;
+    fixture_open(&f);
+    (void)append_one(&f, 1, "k", "a");
+    struct stream_record pair[1] = {record_of("k", "b")};
+    struct async both[3];
+    memset(both, 0, sizeof both);
+    faulty_fs_set(f.disk, (struct faulty_knobs){.sync_delay_us = 20000});
+    for (int i = 0; i < 3; i++) { /* the second and third meet in one group, with a frame for each stream */
+        both[i].record = pair[0];
+        both[i].request = (struct stream_append){.stream = (uint16_t)(i == 2 ? 2 : 1), .records = &both[i].record, .n = 1, .ids = &both[i].id, .done = async_done, .context = &both[i]};
+        assert_int_equal(stream_submit(f.log, &both[i].request, &f.err), OK);
+        if (i == 0) usleep(5000);
+    }
+    for (int i = 0; i < 3; i++)
+        while (!atomic_load(&both[i].finished)) usleep(1000);
+    struct event_id last = append_one(&f, 2, "k", "torn");
+    flip(&f, both[1].id, 80);
+    flip(&f, last, 80);
+    for (int round = 0; round < 3; round++) {
+        fixture_reopen(&f);
+        assert_int_equal(f.recovery.damaged_groups, round == 0);
+        assert_int_equal(f.recovery.cut_bytes > 0, round == 0);
+        assert_int_equal(count_all(&f, 1), 2);
+        assert_true(finds(&f, both[2].id, "b"));
+        assert_int_equal(count_all(&f, 2), 1);
+    }
     fixture_end(&f);
 }
 
@@ -509,6 +544,7 @@ int main(void) {
         cmocka_unit_test(damage_below_durable_is_set_aside),
         cmocka_unit_test(lost_offsets_are_not_given_again),
         cmocka_unit_test(a_torn_tail_is_cut_for_ever),
+        cmocka_unit_test(damage_just_before_a_torn_tail),
         cmocka_unit_test(a_damaged_index_is_made_again),
         cmocka_unit_test(damage_of_sealed_segments_is_found_by_verify),
         cmocka_unit_test(damaged_headers_and_secrets),
