@@ -36,7 +36,8 @@ static bool somebody_listens(const struct sockaddr_un *name) {
 static enum status listen_unix(const char *address, const char *path, int backlog, int *out, char actual[HOST_ADDRESS_MAX], struct err *err) {
     struct sockaddr_un name = {.sun_family = AF_UNIX};
     size_t n = strlen(path);
-    if (!n || n >= sizeof name.sun_path) return err_set(err, E_INVALID, "listen: %s: the path of a unix socket has 1 to %zu bytes", address, sizeof name.sun_path - 1);
+    if (!n || n >= sizeof name.sun_path)
+        return err_set(err, E_INVALID, "listen: %s: the path of a unix socket has 1 to %zu bytes", address, sizeof name.sun_path - 1);
     memcpy(name.sun_path, path, n);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) return listen_failed(fd, address, "making a socket for", err);

@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import signal
 import subprocess
 import threading
 import time
@@ -338,3 +339,113 @@ def test_open_loopback_is_for_direct_requests_only(make_project):
         problem(p.get("/v1/streams", token=False, headers=headers), 403, "loopback")
         assert p.get("/v1/streams", headers=headers).status_code == 200  # with a token it is nobody's business
     problem(p.get("/v1/streams", token="wrong"), 401)
+
+
+# ---- TLS, large bodies, reload ---------------------------------------------------------------------------------------------------------------------
+
+
+def certificate(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+         "-keyout", folder / "key.pem", "-out", folder / "cert.pem"], check=True, capture_output=True)  # fmt: skip
+    return folder / "cert.pem", folder / "key.pem"
+
+
+def test_tls(make_project, tmp_path):
+    cert, key = certificate(tmp_path / "tls")
+    p = make_project(f"tls: {{cert: {cert}, key: {key}}}\n" + YAML, start=False)
+    p.start(ready=False)
+    lib.wait_until(lambda: p.server_json(), 20, "server file")
+    port = p.server_json()["address"].rpartition(":")[2]
+    headers = {"Authorization": "Bearer " + p.token}
+    base = f"https://localhost:{port}"
+    body = "".join(json.dumps({"n": i, "pad": "x" * 300}) + "\n" for i in range(5000))
+    with requests.Session() as session:
+        session.verify, session.trust_env = str(cert), False
+        session.headers.update(headers)
+        assert session.post(base + "/v1/streams/plain", json={"a": 1}).status_code == 202
+        assert session.post(base + "/v1/streams/plain", data=body, headers={"Content-Type": "application/x-ndjson"}).json()["accepted"] == 5000
+        batch = session.get(base + "/v1/streams/plain/events", params={"limit": 10000}).json()
+        assert len(batch["events"]) == 5001
+        assert session.get(base + "/v1/streams/plain/events", params={"offset": "latest", "wait": "200ms"}).json()["events"] == []
+    with pytest.raises(requests.exceptions.SSLError):
+        requests.get(base + "/v1/streams", headers=headers, timeout=10, verify=True)
+    with pytest.raises(requests.exceptions.ConnectionError):
+        requests.get(f"http://localhost:{port}/v1/streams", headers=headers, timeout=10)
+    old = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-tls1_1"], input=b"", capture_output=True, timeout=20)
+    assert old.returncode != 0  # TLS 1.0 and 1.1 are not spoken
+    assert p.stop() == 0
+
+
+def test_certificate_that_does_not_fit_is_named(make_project, tmp_path):
+    cert, _ = certificate(tmp_path / "one")
+    _, key = certificate(tmp_path / "two")
+    p = make_project(f"tls: {{cert: {cert}, key: {key}}}\n" + YAML, start=False)
+    p.start(ready=False)
+    assert p.process.wait(20 * lib.PATIENCE) != 0
+    assert "belong together" in p.log_path.read_text()
+    p.forget()
+
+
+def test_large_batches(p):
+    """Bodies over 1 MiB take the way over the workers; several at once do not mix."""
+    results = []
+
+    def send(worker):
+        body = "".join(json.dumps({"worker": worker, "n": i, "pad": "x" * 900}) + "\n" for i in range(8000)).encode()
+        headers = {"Content-Type": "application/x-ndjson", "Authorization": "Bearer " + p.token}
+        if worker % 2:
+            body, headers["Content-Encoding"] = gzip.compress(body, 1), "gzip"
+        results.append(requests.post(p.url + "/v1/streams/by_path", data=body, headers=headers, timeout=60 * lib.PATIENCE).json())
+
+    threads = [threading.Thread(target=send, args=(i,)) for i in range(6)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert [r["accepted"] for r in results] == [8000] * 6
+    state = p.get("/v1/streams/by_path").json()["state"]
+    assert sum(s["end_offset"] for s in state) == 48000
+    seen = {i: [] for i in range(6)}
+    for part in range(2):
+        offset = 0
+        while True:
+            batch = read(p, "by_path", part, offset=offset, limit=5000)
+            if not batch["events"]:
+                break
+            offset = batch["next_offset"]
+            for e in batch["events"]:
+                record = json.loads(e["payload"])
+                seen[record["worker"]].append(record["n"])
+    assert all(sorted(n) == list(range(8000)) for n in seen.values())
+
+
+def test_reload_takes_new_settings_without_losing_requests(p):
+    stop = threading.Event()
+    failures = []
+
+    def load():
+        with requests.Session() as session:
+            while not stop.is_set():
+                answer = session.post(p.url + "/v1/streams/plain", data=b'{"a":1}', headers={"Authorization": "Bearer " + p.token}, timeout=30)
+                if answer.status_code != 202:
+                    failures.append(answer.text)
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    try:
+        assert "email" in p.post("plain", {"email": "a@b.c"}).request.body.decode()
+        p.write_yaml(YAML.replace("plain: {partitions: 1}", "plain: {partitions: 1, protect: {email: mask}}\n  fresh: {}"))
+        for _ in range(3):
+            p.process.send_signal(signal.SIGHUP)
+            time.sleep(0.3)
+        lib.wait_until(lambda: p.post("fresh", {"a": 1}).status_code == 202, 10, "new stream")
+        p.post("plain", {"email": "x@y.z"})
+    finally:
+        stop.set()
+        thread.join()
+    assert failures == []
+    end = p.get("/v1/streams/plain").json()["state"][0]["end_offset"]
+    events = [json.loads(e["payload"]) for offset in range(0, end, 10000) for e in read(p, "plain", offset=offset, limit=10000)["events"]]
+    assert [e["email"] for e in events if "email" in e] == ["a@b.c", "***"]
