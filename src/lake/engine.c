@@ -66,7 +66,7 @@ struct engine {
     uint64_t ticks, call_ids;
     struct engine_call *calls;
     uint32_t user_calls, internal_calls; /* places taken */
-    bool ending;
+    bool ending, renewing; /* renewing: ended on purpose, the next call starts another */
     uint64_t died;
     double cpu_before; /* of children that are gone */
     double cpu_now;
@@ -112,6 +112,22 @@ enum status engine_new(const struct engine_options *options, struct engine **out
     engine->told = map_new();
     *out = engine;
     return OK;
+}
+
+static bool same_list(const char *const *a, const char *const *b) {
+    size_t i = 0;
+    while (a[i] && b[i] && strcmp(a[i], b[i]) == 0) i++;
+    return !a[i] && !b[i];
+}
+
+void engine_set_read_dirs(struct engine *engine, const char *const *read_dirs) {
+    must(engine && read_dirs);
+    WITH_LOCK(&engine->lock);
+    if (same_list(engine->options.read_dirs, read_dirs)) return;
+    engine->options.read_dirs = copy_list(engine->arena, read_dirs);
+    if (engine->state == CHILD_NONE || engine->state == CHILD_GONE || engine->ending) return;
+    engine->renewing = true;
+    host_process_kill(&engine->process, HOST_SIGNAL_KILL);
 }
 
 static void forget_told(struct engine *engine) {
@@ -256,13 +272,15 @@ static void *monitor_run(void *argument) {
     engine->process.pid = 0;
     engine->cpu_before += cpu > engine->cpu_now ? cpu : engine->cpu_now;
     engine->cpu_now = 0;
-    if (!engine->ending) {
+    if (engine->renewing) snprintf(engine->why_gone, sizeof engine->why_gone, "it is started anew, for other folders to read");
+    if (!engine->ending && !engine->renewing) {
         engine->died++;
         int64_t backoff = engine->failures ? 100LL << (engine->failures < 8 ? engine->failures : 8) : 0;
         engine->failures++;
         engine->start_after_ms = now_ms(engine) + (backoff < BACKOFF_MS_MAX ? backoff : BACKOFF_MS_MAX);
         log_warn("engine", "the engine process ended", LOG_INT("pid", pid), LOG_STR("reason", engine->why_gone), NULL);
     }
+    engine->renewing = false;
     while (engine->calls) {
         struct engine_call *call = engine->calls;
         call_unlink(engine, call);

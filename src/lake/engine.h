@@ -19,7 +19,7 @@ struct engine;
 
 struct engine_options {
     const struct host *host;
-    const char *data_dir;         /* allowed to read: <data>/lake, <data>/log, <data>/tmp, and landing folders below */
+    const char *data_dir;         /* DuckDB may open files in <data>/lake and <data>/tmp, and in landing folders below */
     const char *const *read_dirs; /* further folders that internal statements may read (landing folders); NULL-ended or NULL */
     uint64_t memory_bytes;        /* DuckDB memory_limit; default 1 GiB */
     uint32_t threads;             /* default: cores */
@@ -34,6 +34,8 @@ struct engine_options {
 enum status engine_new(const struct engine_options *options, struct engine **out, struct err *err); /* starts nothing yet */
 void engine_free(struct engine **engine);                                                          /* ends the child */
 pid_t engine_pid(struct engine *engine); /* 0: not running */
+/* Other folders to read (a reload). A child that runs is ended, as it keeps the ones it began with; calls under way fail with E_UNAVAILABLE. */
+void engine_set_read_dirs(struct engine *engine, const char *const *read_dirs);
 
 /* ---- what a statement sees ---- */
 

@@ -158,17 +158,22 @@ static void close_log(struct node *node) { stream_log_close(&node->log); }
 
 /* ---- engine and lake ---- */
 
+/* Folders of landing sources; NULL-ended, in the arena. */
+static const char *const *read_dirs(struct arena *arena, const struct config *config) {
+    const char **dirs = arena_new_array(arena, const char *, config->sources_n + 1);
+    size_t n = 0;
+    for (size_t i = 0; i < config->sources_n; i++) {
+        if (config->sources[i].type == SOURCE_LANDING) dirs[n++] = config->sources[i].path;
+    }
+    return dirs;
+}
+
 static enum status open_engine(struct node *node, struct err *err) {
     ARENA_SCOPE(arena);
     const struct config *c = node->config;
-    const char **dirs = arena_new_array(arena, const char *, c->sources_n + 1);
-    size_t n = 0;
-    for (size_t i = 0; i < c->sources_n; i++) {
-        if (c->sources[i].type == SOURCE_LANDING) dirs[n++] = c->sources[i].path;
-    }
     struct engine_options options = {.host = &node->host,
         .data_dir = node->data_dir,
-        .read_dirs = dirs,
+        .read_dirs = read_dirs(arena, c),
         .memory_bytes = c->sql.memory_bytes,
         .threads = (uint32_t)c->sql.threads,
         .queries_max = (uint32_t)c->sql.queries,
@@ -462,8 +467,9 @@ static enum status take_over(struct node *node, struct config *config, struct er
     replace_config(node, config);
     status = apply_streams(node, arena, err);
     if (status == OK) status = ingest_configure(node->ingest, lists.streams, lists.streams_n, lists.sources, lists.sources_n, err);
-    if (status == OK) status = node_reload_landing(node, err);
-    return status;
+    if (status != OK) return status;
+    engine_set_read_dirs(node->engine, read_dirs(arena, config));
+    return node_reload_landing(node, err);
 }
 
 enum status node_reload(struct node *node, struct buf *report, struct err *err) {

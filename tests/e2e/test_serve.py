@@ -302,6 +302,9 @@ def test_reload_takes_over_new_streams_and_refuses_errors(project):
     project.land("landing/pos", "a.csv", "id,name\n1,anna\n")
     lib.wait_until(lambda: [s for s in project.get("/v1/sources").json()["sources"] if s["name"] == "pos" and s.get("files_landed")], 15, "the new folder is watched")
     assert project.value("SELECT name FROM bronze.pos") == "anna"
+    parquet = project.request("POST", "/v1/sql", json={"query": "SELECT 2 AS id, 'ben' AS name", "format": "parquet"}).content
+    project.land("landing/pos", "b.parquet", parquet)  # read by the engine itself, which runs already
+    lib.wait_until(lambda: project.value("SELECT count(*) FROM bronze.pos") == 2, 15, "a Parquet file of the new folder is read")
     project.write_yaml("streams: {clicks: {partitons: 3}}\n")
     answer = project.request("POST", "/v1/reload")
     assert answer.status_code == 500 and "partitons" in answer.json()["detail"], answer.text
