@@ -166,8 +166,7 @@ void engine_free(struct engine **pointer) {
 }
 
 pid_t engine_pid(struct engine *engine) {
-    WITH_LOCK (&engine->lock)
-        ;
+    WITH_LOCK(&engine->lock);
     return engine->state == CHILD_UP ? engine->process.pid : 0;
 }
 
@@ -197,8 +196,7 @@ static void call_unlink(struct engine *engine, struct engine_call *call) {
 
 /* Kills a child that holds on to a call which was cancelled, or is overdue, for too long: duckdb_interrupt does not reach every loop. */
 static void kill_when_stuck(struct engine *engine) {
-    WITH_LOCK (&engine->lock)
-        ;
+    WITH_LOCK(&engine->lock);
     int64_t now = now_ms(engine);
     for (struct engine_call *call = engine->calls; call; call = call->next) {
         bool overdue = call->give_up_ms && now > call->give_up_ms && engine->state == CHILD_UP;
@@ -213,8 +211,7 @@ static void kill_when_stuck(struct engine *engine) {
 }
 
 static void call_ended(struct engine *engine, uint64_t id) {
-    WITH_LOCK (&engine->lock)
-        ;
+    WITH_LOCK(&engine->lock);
     for (struct engine_call *call = engine->calls; call; call = call->next) {
         if (call->id != id) {
             continue;
@@ -241,8 +238,7 @@ static void monitor_read(struct engine *engine, int control) {
             return;
         }
         if (header.kind == CONTROL_READY) {
-            WITH_LOCK (&engine->lock)
-                ;
+            WITH_LOCK(&engine->lock);
             engine->state = CHILD_UP;
             condition_broadcast(&engine->changed);
         } else if (header.kind == CONTROL_ENDED) {
@@ -498,8 +494,7 @@ static enum status start_once(
 
 /* Takes one of the places for statements at once, waiting in line. */
 static enum status take_place(struct engine *engine, bool internal, struct err *err) {
-    WITH_LOCK (&engine->lock)
-        ;
+    WITH_LOCK(&engine->lock);
     uint32_t *taken = internal ? &engine->internal_calls : &engine->user_calls;
     uint32_t most = internal ? ENGINE_INTERNAL_CALLS_MAX : engine->options.queries_max;
     int64_t wait_ms = internal ? INTERNAL_WAIT_MS : engine->options.query_wait_ms;
@@ -516,8 +511,7 @@ static enum status take_place(struct engine *engine, bool internal, struct err *
 }
 
 static void leave_place(struct engine *engine, bool internal) {
-    WITH_LOCK (&engine->lock)
-        ;
+    WITH_LOCK(&engine->lock);
     uint32_t *taken = internal ? &engine->internal_calls : &engine->user_calls;
     must(*taken > 0);
     (*taken)--;
@@ -526,8 +520,7 @@ static void leave_place(struct engine *engine, bool internal) {
 
 /* The child's end of the control socket is gone, its death may not have been noticed yet: until then it would be tried again in vain. */
 static void wait_for_end(struct engine *engine, uint64_t child) {
-    WITH_LOCK (&engine->lock)
-        ;
+    WITH_LOCK(&engine->lock);
     for (int i = 0; i < 20 && engine->state == CHILD_UP && engine->child == child; i++) {
         condition_wait_ms(&engine->changed, &engine->lock, 100);
     }
@@ -556,8 +549,7 @@ static enum status call_start(
         return st;
     }
     if (request->time_ms) {
-        WITH_LOCK (&engine->lock)
-            ;
+        WITH_LOCK(&engine->lock);
         call->give_up_ms = now_ms(engine) + request->time_ms + engine->options.stuck_ms;
     }
     *out = call;
@@ -612,8 +604,7 @@ static enum status next_frame(struct engine_call *call, struct wire_header *head
     if (header->kind == ANSWER_END) {
         call->rows = wire_u64(&in);
         call->finished = true;
-        WITH_LOCK (&call->engine->lock)
-            ;
+        WITH_LOCK(&call->engine->lock);
         call->engine->failures = 0;
     }
     return OK;
@@ -785,8 +776,7 @@ enum status engine_copy(struct engine *engine, struct arena *arena, const struct
 }
 
 struct engine_stats engine_stats(struct engine *engine) {
-    WITH_LOCK (&engine->lock)
-        ;
+    WITH_LOCK(&engine->lock);
     struct engine_stats stats = {
         .started = engine->child, .died = engine->died, .calls_running = engine->user_calls + engine->internal_calls, .cpu_seconds = engine->cpu_before};
     if (engine->state == CHILD_UP) {

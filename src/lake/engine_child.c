@@ -25,8 +25,7 @@ static enum status send_frame(struct statement *s, enum wire_kind kind, struct s
 
 enum status statement_send(struct statement *s, enum wire_kind kind, struct str payload, struct err *err) {
     must(payload.n <= WIRE_PAYLOAD_MAX);
-    WITH_LOCK (&s->lock)
-        ;
+    WITH_LOCK(&s->lock);
     if (send_frame(s, kind, payload, NULL) != OK) {
         return err_set(err, E_CANCELLED, "the caller is gone");
     }
@@ -47,8 +46,7 @@ static void tell_server(struct child *child, enum wire_kind kind, uint64_t id) {
     wire_begin(&message, kind);
     buf_u64(&message, id);
     wire_end(&message);
-    WITH_LOCK (&child->send_lock)
-        ;
+    WITH_LOCK(&child->send_lock);
     host_send(child->control, message.p, message.n, NULL); /* a server that is gone ends this process from the control loop */
 }
 
@@ -63,8 +61,7 @@ static void table_release(struct child_table *table) { /* with child->lock */
 }
 
 static struct session *session_take(struct child *child) {
-    WITH_LOCK (&child->lock)
-        ;
+    WITH_LOCK(&child->lock);
     for (;;) {
         for (uint32_t i = 0; i < child->sessions_n; i++) {
             if (!child->sessions[i].busy) {
@@ -77,8 +74,7 @@ static struct session *session_take(struct child *child) {
 }
 
 struct session *child_session(struct child *child, uint64_t connection_id) {
-    WITH_LOCK (&child->lock)
-        ;
+    WITH_LOCK(&child->lock);
     for (uint32_t i = 0; i < child->sessions_n; i++) {
         if (child->sessions[i].ready && child->sessions[i].connection_id == connection_id) {
             return &child->sessions[i];
@@ -88,8 +84,7 @@ struct session *child_session(struct child *child, uint64_t connection_id) {
 }
 
 static void session_bind(struct session *session, struct statement *statement) {
-    WITH_LOCK (&session->child->lock)
-        ;
+    WITH_LOCK(&session->child->lock);
     session->statement = statement;
     if (statement) {
         statement->session = session;
@@ -210,8 +205,7 @@ static bool take_table(struct child *child, struct str payload) {
     }
     table->arena = arena;
     table->references = 1;
-    WITH_LOCK (&child->lock)
-        ;
+    WITH_LOCK(&child->lock);
     if (table->number >= child->tables_n) {
         uint32_t n = table->number + 64;
         child->tables = mem_realloc(child->tables, n * sizeof *child->tables);
@@ -227,8 +221,7 @@ static bool take_table(struct child *child, struct str payload) {
 static bool forget_table(struct child *child, struct str payload) {
     struct wire_in in = {payload.p, payload.n, false};
     uint32_t number = wire_u32(&in);
-    WITH_LOCK (&child->lock)
-        ;
+    WITH_LOCK(&child->lock);
     if (in.failed || number >= child->tables_n || !child->tables[number]) {
         return false;
     }
@@ -306,8 +299,7 @@ static void control_loop(struct child *child) {
 /* ---- the log ---- */
 
 enum status child_log_scan(struct child *child, const struct statement *s, struct log_range range, struct log_scan **out, struct err *err) {
-    WITH_LOCK (&child->log_lock)
-        ; /* over both steps: another statement may forget what this one needs indexed */
+    WITH_LOCK(&child->log_lock); /* over both steps: another statement may forget what this one needs indexed */
     enum status st = OK;
     if (!child->log) {
         AUTO_FREE char *dir = mem_printf("%s/log", child->data_dir);
@@ -364,8 +356,8 @@ static enum status open_database(struct child *child, struct err *err) {
 static enum status lock_down(struct child *child, duckdb_connection connection, struct err *err) {
     BUF_SCOPE(sql);
     buf_text(&sql, "SET GLOBAL allowed_directories = [");
-    const char *below_data[] = {"lake", "log", "tmp"};
-    for (size_t i = 0; i < 3; i++) {
+    const char *below_data[] = {"lake", "tmp"}; /* the log is read by our own code */
+    for (size_t i = 0; i < 2; i++) {
         AUTO_FREE char *dir = mem_printf("%s/%s/", child->data_dir, below_data[i]);
         buf_text(&sql, i ? ", " : "");
         sql_quote_text(&sql, str_of(dir));

@@ -222,8 +222,7 @@ static void global_free(void *pointer) {
 }
 
 static void keep_scan(struct statement *s, struct log_scan *scan) {
-    WITH_LOCK (&s->lock)
-        ;
+    WITH_LOCK(&s->lock);
     if (s->scans_n == s->scans_cap) {
         s->scans_cap = s->scans_cap ? 2 * s->scans_cap : 4;
         s->scans = mem_realloc(s->scans, s->scans_cap * sizeof(struct log_scan *));

@@ -342,8 +342,8 @@ static enum status run_parquet(struct run *run, struct err *err) {
     if (st != OK) {
         return st;
     }
-    char *path = arena_printf(
-        s->arena, "%s/tmp/" QUERY_FILE "%llu-%llu.parquet", s->child->data_dir, (unsigned long long)s->session->connection_id, (unsigned long long)s->request.id);
+    char *path = arena_printf(s->arena, "%s/tmp/" QUERY_FILE "%llu-%llu.parquet", s->child->data_dir, (unsigned long long)s->session->connection_id,
+        (unsigned long long)s->request.id);
     BUF_SCOPE(sql);
     buf_printf(&sql, "COPY (%s) TO ", text);
     sql_quote_text(&sql, str_of(path));

@@ -75,8 +75,7 @@ static struct statement_source *source_of_bind(duckdb_bind_info info, bool fresh
     if (!s || !kind || !spec) {
         duckdb_bind_set_error(info, "cupel_rows: kind and spec may not be NULL");
     } else {
-        WITH_LOCK (&s->lock)
-            ;
+        WITH_LOCK(&s->lock);
         if (find_source(s, kind, spec, fresh, &source, &err) != OK) {
             duckdb_bind_set_error(info, err.text);
         }

@@ -118,6 +118,7 @@ static int set_up(void **state) { return set_up_with(state, (struct engine_optio
 static int set_up_small(void **state) { return set_up_with(state, (struct engine_options){.queries_max = 2, .query_wait_ms = 200, .memory_bytes = 100 << 20}); }
 static int set_up_eight(void **state) { return set_up_with(state, (struct engine_options){.queries_max = 8}); }
 
+static int set_up_trusted(void **state) { return set_up_with(state, (struct engine_options){.trusted = true}); }
 static int set_up_impatient(void **state) { return set_up_with(state, (struct engine_options){.stuck_ms = 300}); }
 
 static int tear_down(void **state) {
@@ -325,6 +326,39 @@ static void event_ids_go_both_ways(void **state) {
     char text[EVENT_ID_TEXT];
     event_id_text(id, text);
     assert_string_equal(ask(f, query, &status), arena_printf(f->arena, "{\"id\":\"%.36s\",\"t\":\"2023-11-14T22:13:20.123Z\",\"n\":null}\n", text));
+}
+
+/* The second line: what DuckDB itself refuses when nobody looks at the statement first. */
+static void duckdb_is_locked_down(void **state) {
+    struct fixture *f = *state;
+    const struct engine_column column = {.name = "v", .type = "BIGINT", .field_id = 1};
+    copy(f, (struct engine_copy){.sql = "SELECT 1", .path = arena_printf(f->arena, "%s/lake/in.parquet", f->data), .columns = &column, .columns_n = 1});
+    assert_int_equal(fs_write_atomic(fs_real(), arena_printf(f->arena, "%s/ledger.db", f->data), STR("secret"), &f->err), OK);
+    assert_int_equal(fs_write_atomic(fs_real(), arena_printf(f->arena, "%s/log", f->data), STR("secret"), &f->err), OK);
+    const char *const queries[] = {
+        "SELECT * FROM read_text('/etc/hostname')",
+        "SELECT * FROM '/etc/passwd.csv'",
+        "SELECT * FROM glob('/etc/*')",
+        "SELECT * FROM read_blob('%s/ledger.db')",
+        "SELECT * FROM read_text('%s/lake/../ledger.db')",
+        "SELECT * FROM read_text('%s/log')",
+        "SELECT * FROM read_csv('%s/lakes.csv')",
+        "SELECT * FROM 'https://127.0.0.1:1/x.parquet'",
+    };
+    for (size_t i = 0; i < sizeof queries / sizeof *queries; i++) {
+        struct buf sql = BUF_INIT;
+        const char *hole = strstr(queries[i], "%s");
+        buf_put(&sql, queries[i], hole ? (size_t)(hole - queries[i]) : strlen(queries[i]));
+        buf_text(&sql, hole ? f->data : "");
+        buf_text(&sql, hole ? hole + 2 : "");
+        assert_int_equal(fails(f, buf_cstr(&sql), "Permission Error"), E_DENIED);
+        buf_free(&sql);
+    }
+    struct engine_copied copied;
+    struct engine_copy outside = {.sql = "SELECT 1", .path = arena_printf(f->arena, "%s/out.parquet", f->data)};
+    assert_int_equal(engine_copy(f->engine, f->arena, &outside, &copied, &f->err), E_DENIED);
+    assert_false(fs_exists(fs_real(), outside.path));
+    assert_string_equal(ask_sql(f, arena_printf(f->arena, "SELECT v FROM '%s/lake/in.parquet'", f->data), RESULT_NDJSON), "{\"v\":1}\n");
 }
 
 /* ---- files and tables ---- */
@@ -934,6 +968,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test_setup_teardown(errors_name_the_place, set_up, tear_down),
         cmocka_unit_test_setup_teardown(json_decimal_is_exact, set_up, tear_down),
         cmocka_unit_test_setup_teardown(event_ids_go_both_ways, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(duckdb_is_locked_down, set_up_trusted, tear_down),
         cmocka_unit_test_setup_teardown(copy_tells_icebergs_statistics, set_up, tear_down),
         cmocka_unit_test_setup_teardown(copy_keeps_the_order_of_rows, set_up, tear_down),
         cmocka_unit_test_setup_teardown(tables_are_read_by_field_id, set_up, tear_down),
