@@ -32,6 +32,9 @@ static struct metric oldest_seconds = {.name = "cupel_landing_oldest_waiting_sec
 static struct metric failures_total = {
     .name = "cupel_landing_failures_total", .kind = METRIC_COUNTER, .labels = "source", .help = "Passes over a landing folder that failed and are repeated."};
 
+#define RUN_PAUSE_US 100000
+#define RUN_QUIETS 3 /* how many times the quiet time a run waits for a file that keeps changing */
+
 /* ---- making ---- */
 
 static void source_begin(struct source_state *s, struct landing *landing, const struct landing_source *config) {
@@ -96,7 +99,7 @@ static void failed(struct source_state *s, const struct err *err) {
 }
 
 /* Under s->busy. */
-static enum status pass(struct source_state *s, struct landing_outcome *outcome, size_t *left, struct err *err) {
+static enum status pass(struct source_state *s, struct landing_outcome *outcome, struct pass_left *left, struct err *err) {
     enum status st = landing_pass(s, outcome, left, err);
     if (st == OK) s->backoff_ms = s->retry_at_ms = 0;
     return st;
@@ -108,7 +111,7 @@ static void poll_source(struct source_state *s) {
     if (host_monotonic_ms(s->landing->options.host) < s->retry_at_ms) return;
     struct landing_outcome outcome = {0};
     struct err err = {0};
-    size_t left = 0;
+    struct pass_left left;
     if (pass(s, &outcome, &left, &err) != OK && !landing_stopping(s->landing)) failed(s, &err);
 }
 
@@ -155,22 +158,40 @@ struct source_state *landing_find(struct landing *landing, const char *name) {
     return NULL;
 }
 
-enum status landing_run_once(struct landing *landing, const char *name, struct landing_outcome *out, struct err *err) {
-    struct source_state *s = landing_find(landing, name);
-    if (!s) return err_set(err, E_NOT_FOUND, "there is no landing source %s", name);
-    struct landing_outcome outcome = {0};
-    enum status st = OK;
-    size_t left = 1;
-    for (int failures = 0; left && !landing_stopping(landing);) {
+/* Passes until nothing waits. Files that never become complete end it too. */
+static enum status run_until_empty(struct source_state *s, struct landing_outcome *outcome, struct pass_left *left, struct err *err) {
+    const struct host *host = s->landing->options.host;
+    int64_t quiet_ms = s->config->quiet_ms ? s->config->quiet_ms : LANDING_QUIET_MS;
+    int64_t give_up_at_ms = 0;
+    uint64_t files = 0;
+    for (int failures = 0; !landing_stopping(s->landing);) {
         mutex_lock(&s->busy);
-        st = pass(s, &outcome, &left, err);
+        enum status st = pass(s, outcome, left, err);
         if (st != OK) failed(s, err);
         mutex_unlock(&s->busy);
         /* A batch that failed is tried again file by file, and a poisonous file is refused in the end: a few failures in a row are still progress. */
         if (st != OK && (++failures > LANDING_ATTEMPTS_MAX || st == E_CONFIG || st == E_UNSUPPORTED)) return st;
         if (st == OK) failures = 0;
-        if (left) landing->options.host->clock->sleep_us(landing->options.host->clock->self, 100000);
+        if (st == OK && left->waiting == 0) return OK;
+        int64_t now_ms = host_monotonic_ms(host);
+        if (give_up_at_ms == 0 || outcome->files != files) give_up_at_ms = now_ms + RUN_QUIETS * quiet_ms + LANDING_POLL_MS;
+        files = outcome->files;
+        if (st == OK && now_ms > give_up_at_ms) return OK;
+        host->clock->sleep_us(host->clock->self, RUN_PAUSE_US);
     }
-    if (st == OK) *out = outcome;
-    return st;
+    return err_set(err, E_CANCELLED, "stopping");
+}
+
+enum status landing_run_once(struct landing *landing, const char *name, struct landing_outcome *out, struct err *err) {
+    struct source_state *s = landing_find(landing, name);
+    if (!s) return err_set(err, E_NOT_FOUND, "there is no landing source %s", name);
+    struct landing_outcome outcome = {0};
+    struct pass_left left = {0};
+    enum status st = run_until_empty(s, &outcome, &left, err);
+    if (st != OK) return st;
+    if (left.stuck)
+        return err_set(
+            err, E_IO, "%s: %zu files cannot be read, see the log; %llu others are done", s->config->folder, left.stuck, (unsigned long long)outcome.files);
+    *out = outcome;
+    return OK;
 }

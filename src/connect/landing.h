@@ -69,7 +69,8 @@ void landing_stop(struct landing **landing); /* waits for the file under way; NU
 struct landing_outcome {
     uint64_t files, landed, rejected, already, rows, quarantined;
 };
-/* `cupel source run NAME`: takes what waits, also what still has to be quiet for a while, until the folder is empty. E_NOT_FOUND: no such source. */
+/* `cupel source run NAME`: takes what waits, also what still has to be quiet for a while. Files that keep changing are left;
+ * E_IO when some cannot be read; E_NOT_FOUND: no such source. */
 enum status landing_run_once(struct landing *landing, const char *source, struct landing_outcome *out, struct err *err);
 
 /* [{"name","folder","target","waiting","oldest_waiting_s","files":{…},"last":[…]}…]: for `source list` and /v1/sources. */

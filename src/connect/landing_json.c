@@ -40,12 +40,10 @@ static void write_file(struct json_writer *w, const struct landing_file *f) {
 /* Nobody watches inside a command: the folder is looked at now. A folder that cannot be listed has nothing waiting; `source run` says why. */
 static void look_now(struct landing *landing, struct source_state *s) {
     ARENA_SCOPE(arena);
-    struct ready_file *files;
-    size_t n, waiting;
+    struct folder_state folder;
     if (landing->thread.started) return;
-    WITH_LOCK (&s->busy)
-        ;
-    (void)landing_scan(s, arena, &files, &n, &waiting, NULL);
+    WITH_LOCK(&s->busy);
+    (void)landing_scan(s, arena, &folder, NULL);
 }
 
 static enum status write_source(struct landing *landing, struct source_state *s, struct json_writer *w, struct err *err) {

@@ -12,7 +12,7 @@ struct pass {
     struct landing_outcome *outcome;
     struct work_file *files;
     size_t n;
-    size_t skipped; /* files to be looked at again */
+    struct pass_left *left;
 };
 
 /* ---- plans ---- */
@@ -53,31 +53,43 @@ enum status landing_protect(struct source_state *s, struct arena *arena, struct 
     return st;
 }
 
+/* It is tried again, less and less often. */
+static void cannot_read(struct pass *p, const struct ready_file *f, enum status st, const struct err *err) {
+    struct source_state *s = p->s;
+    if (st == E_NOT_FOUND || st == E_BUSY) { /* gone, or still being written to */
+        p->left->waiting++;
+        return;
+    }
+    int64_t wait_ms = (int64_t)LANDING_POLL_MS << (f->seen->failures < 6 ? f->seen->failures : 6);
+    f->seen->failures++;
+    f->seen->retry_at_ms = host_monotonic_ms(s->landing->options.host) + wait_ms;
+    p->left->stuck++;
+    series_add(s->failures, 1);
+    log_warn("connect", "a landing file cannot be read now", LOG_STR("source", s->config->name), LOG_STR("file", f->path), LOG_STR("error", err->text),
+        LOG_INT("retry_ms", wait_ms), NULL);
+}
+
 /* Files for one batch, from *at on. Those that cannot be read now are left for another time. */
-static void plan_batch(struct pass *p, const struct ready_file *ready, size_t n, size_t *at, size_t files_max) {
+static void plan_batch(struct pass *p, const struct folder_state *folder, size_t *at, size_t files_max) {
     uint64_t bytes = 0;
     p->files = arena_new_array(p->arena, struct work_file, files_max);
     p->n = 0;
-    while (*at < n && p->n < files_max && !landing_stopping(p->s->landing)) {
-        const struct ready_file *f = &ready[*at];
-        if (p->n && bytes + f->stat.size_bytes > LANDING_BATCH_BYTES) break;
+    while (*at < folder->n && p->n < files_max && !landing_stopping(p->s->landing)) {
+        const struct ready_file *f = &folder->ready[*at];
+        if (p->n && bytes + f->size_bytes > LANDING_BATCH_BYTES) break;
         struct work_file *work = &p->files[p->n];
-        struct err err;
+        struct err err = {0};
         *work = (struct work_file){0};
         enum status st = plan_file(p, f, work, &err);
         ++*at;
-        if (st == OK) {
-            bytes += work->plan.text_bytes;
-            p->n++;
-            if (work->plan.format == LANDING_PARQUET && !work->plan.rejection) return; /* a statement of its own */
+        if (st != OK) {
+            cannot_read(p, f, st, &err);
             continue;
         }
-        p->skipped++;
-        if (st != E_NOT_FOUND && st != E_BUSY) {
-            series_add(p->s->failures, 1);
-            log_warn("connect", "a landing file cannot be read now", LOG_STR("source", p->s->config->name), LOG_STR("file", f->path),
-                LOG_STR("error", err.text), NULL);
-        }
+        f->seen->failures = 0;
+        bytes += work->plan.text_bytes;
+        p->n++;
+        if (work->plan.format == LANDING_PARQUET && !work->plan.rejection) return; /* a statement of its own */
     }
 }
 
@@ -147,11 +159,12 @@ static enum status refuse(struct pass *p, struct work_file *f, const char *reaso
     return OK;
 }
 
-static bool about_content(enum status st) {
-    return st == E_INVALID || st == E_CORRUPT || st == E_LIMIT || st == E_UNSUPPORTED || st == E_UNPROCESSABLE || st == E_CONFLICT;
-}
+static bool about_content(enum status st) { return st == E_INVALID || st == E_UNSUPPORTED || st == E_UNPROCESSABLE; }
 
-/* The engine died over this file alone, again and again: most likely because of it. */
+/* May be the machine's fault (the engine was killed, memory is short) or the file's. */
+static bool about_engine(enum status st) { return st == E_UNAVAILABLE || st == E_LIMIT || st == E_CORRUPT || st == E_INTERNAL; }
+
+/* It failed over this file alone, again and again: most likely because of it. */
 static bool is_poison(struct source_state *s, const struct work_file *f) {
     if (strcmp(s->poison, f->plan.hash) != 0) s->deaths = 0;
     memcpy(s->poison, f->plan.hash, sizeof s->poison);
@@ -167,7 +180,7 @@ static enum status land_batch(struct pass *p, struct err *err) {
         struct work_file *f = &p->files[i];
         if (f->kind != WORK_LAND) continue;
         if (n && f->row.received_ms / HOUR_MS != work[0]->row.received_ms / HOUR_MS)
-            p->skipped++;
+            p->left->waiting++;
         else
             work[n++] = f;
     }
@@ -178,19 +191,18 @@ static enum status land_batch(struct pass *p, struct err *err) {
     else
         st = landing_to_table(s, p->arena, work, n, err);
     if (st == OK) {
-        s->one_by_one = false;
+        if (s->singles) s->singles--;
         return OK;
     }
     if (n > 1) {
-        s->one_by_one = true;
+        s->singles = n;
         return st;
     }
     struct err reason = err ? *err : (struct err){0};
     bool changed = landing_plan_unchanged(s->landing->options.host, &work[0]->plan, NULL) != OK;
     if (changed) return refuse(p, work[0], "the file changed while its rows were read", err);
     if (about_content(st)) return refuse(p, work[0], arena_strdup(p->arena, reason.text), err);
-    if (st == E_UNAVAILABLE && !s->config->stream && is_poison(s, work[0]))
-        return refuse(p, work[0], arena_printf(p->arena, "%s, %u times", reason.text, s->deaths), err);
+    if (about_engine(st) && is_poison(s, work[0])) return refuse(p, work[0], arena_printf(p->arena, "%s, %u times", reason.text, s->deaths), err);
     return st;
 }
 
@@ -251,7 +263,7 @@ static enum status move_all(struct pass *p, struct err *err) {
         struct work_file *f = &p->files[i];
         if (f->kind == WORK_LATER && twin_landed(p, f)) f->kind = WORK_ALREADY;
         if (f->kind == WORK_NONE || f->kind == WORK_LAND || f->kind == WORK_LATER) {
-            p->skipped += f->kind != WORK_NONE;
+            p->left->waiting += f->kind != WORK_NONE;
             continue;
         }
         bool rejected = f->kind == WORK_REJECTED;
@@ -277,9 +289,9 @@ static enum status work_batch(struct pass *p, struct err *err) {
     return st;
 }
 
-static enum status one_batch(struct pass *p, const struct ready_file *ready, size_t n, size_t *at, struct err *err) {
+static enum status one_batch(struct pass *p, const struct folder_state *folder, size_t *at, struct err *err) {
     const struct fs *fs = p->s->landing->options.host->fs;
-    plan_batch(p, ready, n, at, p->s->one_by_one ? 1 : LANDING_BATCH_FILES);
+    plan_batch(p, folder, at, p->s->singles ? 1 : LANDING_BATCH_FILES);
     enum status st = p->n ? work_batch(p, err) : OK;
     for (size_t i = 0; i < p->n; i++)
         if (p->files[i].unpacked) fs->unlink(fs->self, p->files[i].unpacked, NULL);
@@ -311,19 +323,18 @@ static enum status prepare(struct source_state *s, struct err *err) {
     return st;
 }
 
-enum status landing_pass(struct source_state *s, struct landing_outcome *outcome, size_t *left, struct err *err) {
+enum status landing_pass(struct source_state *s, struct landing_outcome *outcome, struct pass_left *left, struct err *err) {
     ARENA_SCOPE(arena);
-    struct ready_file *ready;
-    size_t n, waiting, at = 0, skipped = 0;
+    struct folder_state folder;
+    size_t at = 0;
     enum status st = prepare(s, err);
-    if (st == OK) st = landing_scan(s, arena, &ready, &n, &waiting, err);
-    while (st == OK && at < n && !landing_stopping(s->landing)) {
-        ARENA_SCOPE(batch);
-        struct pass p = {.s = s, .arena = batch, .outcome = outcome};
-        st = one_batch(&p, ready, n, &at, err);
-        skipped += p.skipped;
-    }
+    if (st == OK) st = landing_scan(s, arena, &folder, err);
     if (st != OK) return st;
-    *left = waiting + skipped;
-    return OK;
+    *left = (struct pass_left){.waiting = folder.incomplete, .stuck = folder.stuck};
+    while (st == OK && at < folder.n && !landing_stopping(s->landing)) {
+        ARENA_SCOPE(batch);
+        struct pass p = {.s = s, .arena = batch, .outcome = outcome, .left = left};
+        st = one_batch(&p, &folder, &at, err);
+    }
+    return st;
 }

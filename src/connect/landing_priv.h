@@ -27,7 +27,9 @@ struct seen_file { /* of the folder, ignored names too */
     int64_t since_ms; /* monotonic: unchanged since */
     bool ignored; /* hidden, or a name of work in progress */
     bool renamed_in; /* was there under an ignored name: complete */
-    bool listed; /* by the scan under way */
+    bool kept; /* by the scan under way */
+    unsigned failures; /* to read it, in a row */
+    int64_t retry_at_ms;
 };
 
 struct source_state {
@@ -37,11 +39,11 @@ struct source_state {
     mutex busy; /* one pass at a time; guards everything below */
     bool reconciled;
     struct seen_file *seen;
-    size_t seen_n, seen_cap;
+    size_t seen_n;
     int64_t retry_at_ms, backoff_ms; /* monotonic */
     char poison[65]; /* hash of the file over which the engine died, alone */
     unsigned deaths;
-    bool one_by_one; /* the last batch failed: its files are tried alone */
+    size_t singles; /* files still to be tried alone, after a batch that failed */
     atomic_uint_fast64_t waiting, oldest_ms; /* for lists; age in ms */
     struct series *files_landed, *files_rejected, *files_already, *rows_landed, *rows_quarantined, *bytes, *seconds, *waiting_files, *oldest_seconds, *failures;
 };
@@ -62,10 +64,18 @@ struct source_state *landing_find(struct landing *landing, const char *name); /*
 
 struct ready_file {
     const char *path; /* in the arena */
-    struct fs_stat stat;
+    uint64_t size_bytes;
+    struct seen_file *seen; /* until the next scan */
 };
-/* Lists the folder and says which files are complete, in name order. *waiting: files that are not complete yet. */
-enum status landing_scan(struct source_state *s, struct arena *arena, struct ready_file **out, size_t *n, size_t *waiting, struct err *err);
+
+struct folder_state {
+    struct ready_file *ready; /* complete files in name order */
+    size_t n;
+    size_t incomplete; /* may still be written to */
+    size_t stuck; /* could not be read; tried again later */
+};
+/* Lists the folder. */
+enum status landing_scan(struct source_state *s, struct arena *arena, struct folder_state *out, struct err *err);
 bool landing_name_ignored(struct str name); /* hidden, or of work in progress: .tmp, .part, … */
 void landing_forget_seen(struct source_state *s);
 /* Moves the file into <folder>/<sub>/ under its own name, or with .2, .3 … behind it when that is taken; durable. When the file at `path` is not the
@@ -90,8 +100,12 @@ struct work_file {
     const char *unpacked; /* temporary file with its content when it came compressed; NULL */
 };
 
-/* A pass over what is ready. *left: files that wait for something (not yet quiet, or a failure that is tried again). */
-enum status landing_pass(struct source_state *s, struct landing_outcome *outcome, size_t *left, struct err *err);
+struct pass_left {
+    size_t waiting; /* files for the next pass, incomplete ones too */
+    size_t stuck; /* files that cannot be read */
+};
+/* A pass over what is ready. */
+enum status landing_pass(struct source_state *s, struct landing_outcome *outcome, struct pass_left *left, struct err *err);
 /* Says in the plan which columns are personal. */
 enum status landing_protect(struct source_state *s, struct arena *arena, struct work_file *file, struct err *err);
 /* Reads the Parquet file's schema and row count through the engine; a file that is no sound Parquet becomes a rejected plan. */

@@ -18,12 +18,6 @@ bool landing_name_ignored(struct str name) {
     return false;
 }
 
-static struct seen_file *find_seen(struct source_state *s, const char *name) {
-    for (size_t i = 0; i < s->seen_n; i++)
-        if (!strcmp(s->seen[i].name, name)) return &s->seen[i];
-    return NULL;
-}
-
 /* A file with this inode and size that had an ignored name: it was renamed when it was complete. */
 static bool was_ignored(const struct source_state *s, const struct fs_stat *stat) {
     for (size_t i = 0; i < s->seen_n; i++)
@@ -31,46 +25,43 @@ static bool was_ignored(const struct source_state *s, const struct fs_stat *stat
     return false;
 }
 
-static struct seen_file *note(struct source_state *s, const struct fs_entry *entry, int64_t now_ms) {
+/* What is known of the entry: `before` is what the last scan saw under this name, or NULL. */
+static struct seen_file look_at(const struct source_state *s, const struct fs_entry *entry, const struct seen_file *before, int64_t now_ms) {
     const struct fs_stat *stat = &entry->stat;
-    struct seen_file *f = find_seen(s, entry->name);
-    if (!f) {
-        bool renamed_in = was_ignored(s, stat);
-        if (s->seen_n == s->seen_cap) {
-            s->seen_cap = s->seen_cap ? s->seen_cap * 2 : 64;
-            s->seen = mem_realloc(s->seen, s->seen_cap * sizeof *s->seen);
-        }
-        f = &s->seen[s->seen_n++];
-        *f = (struct seen_file){
-            .name = mem_strdup(entry->name), .since_ms = now_ms, .ignored = landing_name_ignored(str_of(entry->name)), .renamed_in = renamed_in};
-    } else if (f->size_bytes != stat->size_bytes || f->mtime_ns != stat->mtime_ns || f->inode != stat->inode) {
-        f->since_ms = now_ms;
-        f->renamed_in = false;
-    }
-    f->size_bytes = stat->size_bytes;
-    f->mtime_ns = stat->mtime_ns;
-    f->inode = stat->inode;
-    f->listed = true;
-    return f;
+    bool same = before && before->size_bytes == stat->size_bytes && before->mtime_ns == stat->mtime_ns && before->inode == stat->inode;
+    if (same) return *before;
+    return (struct seen_file){.name = before ? before->name : mem_strdup(entry->name),
+        .size_bytes = stat->size_bytes,
+        .mtime_ns = stat->mtime_ns,
+        .inode = stat->inode,
+        .since_ms = now_ms,
+        .ignored = landing_name_ignored(str_of(entry->name)),
+        .renamed_in = !before && was_ignored(s, stat)};
 }
 
-static void drop_unlisted(struct source_state *s) {
-    size_t kept = 0;
-    for (size_t i = 0; i < s->seen_n; i++) {
-        if (s->seen[i].listed)
-            s->seen[kept++] = s->seen[i];
-        else
-            free(s->seen[i].name);
+/* The table of the folder's files becomes that of this listing. Both are in name order. */
+static void take_listing(struct source_state *s, const struct fs_entry *entries, size_t n, int64_t now_ms) {
+    struct seen_file *next = mem_alloc((n + 1) * sizeof *next);
+    size_t next_n = 0, old = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (!entries[i].stat.is_file || entries[i].stat.is_link) continue; /* a link could lead to files that its maker may not read */
+        while (old < s->seen_n && strcmp(s->seen[old].name, entries[i].name) < 0) old++;
+        bool known = old < s->seen_n && !strcmp(s->seen[old].name, entries[i].name);
+        next[next_n++] = look_at(s, &entries[i], known ? &s->seen[old] : NULL, now_ms);
+        if (known) s->seen[old].kept = true;
     }
-    s->seen_n = kept;
+    for (size_t i = 0; i < s->seen_n; i++)
+        if (!s->seen[i].kept) free(s->seen[i].name);
+    free(s->seen);
+    s->seen = next;
+    s->seen_n = next_n;
+    for (size_t i = 0; i < next_n; i++) next[i].kept = false;
 }
 
 void landing_forget_seen(struct source_state *s) {
-    for (size_t i = 0; i < s->seen_n; i++) s->seen[i].listed = false;
-    drop_unlisted(s);
+    take_listing(s, NULL, 0, 0);
     free(s->seen);
     s->seen = NULL;
-    s->seen_cap = 0;
 }
 
 /* Unchanged for long enough: by what we saw, or by its own time of change (when the clock can be believed). */
@@ -81,33 +72,33 @@ static bool is_complete(const struct source_state *s, const struct seen_file *f,
     return host_wall_ms(s->landing->options.host) - f->mtime_ns / 1000000 >= quiet_ms;
 }
 
-enum status landing_scan(struct source_state *s, struct arena *arena, struct ready_file **out, size_t *n, size_t *waiting, struct err *err) {
+enum status landing_scan(struct source_state *s, struct arena *arena, struct folder_state *out, struct err *err) {
     const struct host *host = s->landing->options.host;
     struct fs_entry *entries;
-    size_t entries_n, ready = 0, not_ready = 0;
+    size_t entries_n;
     enum status st = host->fs->list(host->fs->self, arena, s->config->folder, &entries, &entries_n, err);
     if (st != OK) return st;
     int64_t now_ms = host_monotonic_ms(host), oldest_ms = 0;
-    struct ready_file *list = arena_new_array(arena, struct ready_file, entries_n + 1);
-    for (size_t i = 0; i < s->seen_n; i++) s->seen[i].listed = false;
-    for (size_t i = 0; i < entries_n; i++) {
-        if (!entries[i].stat.is_file) continue;
-        struct seen_file *f = note(s, &entries[i], now_ms);
+    take_listing(s, entries, entries_n, now_ms);
+    struct folder_state folder = {.ready = arena_new_array(arena, struct ready_file, s->seen_n + 1)};
+    for (size_t i = 0; i < s->seen_n; i++) {
+        struct seen_file *f = &s->seen[i];
         if (f->ignored) continue;
         if (now_ms - f->since_ms > oldest_ms) oldest_ms = now_ms - f->since_ms;
-        if (!is_complete(s, f, now_ms))
-            not_ready++;
+        if (now_ms < f->retry_at_ms)
+            folder.stuck++;
+        else if (!is_complete(s, f, now_ms))
+            folder.incomplete++;
         else
-            list[ready++] = (struct ready_file){.path = arena_printf(arena, "%s/%s", s->config->folder, entries[i].name), .stat = entries[i].stat};
+            folder.ready[folder.n++] =
+                (struct ready_file){.path = arena_printf(arena, "%s/%s", s->config->folder, f->name), .size_bytes = f->size_bytes, .seen = f};
     }
-    drop_unlisted(s);
-    atomic_store(&s->waiting, ready + not_ready);
+    size_t waiting = folder.n + folder.incomplete + folder.stuck;
+    atomic_store(&s->waiting, waiting);
     atomic_store(&s->oldest_ms, (uint64_t)oldest_ms);
-    series_set(s->waiting_files, (int64_t)(ready + not_ready));
+    series_set(s->waiting_files, (int64_t)waiting);
     series_set(s->oldest_seconds, oldest_ms / 1000);
-    *out = list;
-    *n = ready;
-    *waiting = not_ready;
+    *out = folder;
     return OK;
 }
 

@@ -18,8 +18,7 @@ static enum status real_open(void *self, const char *path, int flags, int *file,
     if (flags & FS_EXCLUSIVE) mode |= O_EXCL;
     if (flags & FS_TRUNCATE) mode |= O_TRUNC;
     int fd;
-    do
-        fd = open(path, mode | O_CLOEXEC, flags & FS_PRIVATE ? 0600 : 0644);
+    do fd = open(path, mode | O_CLOEXEC, flags & FS_PRIVATE ? 0600 : 0644);
     while (fd < 0 && errno == EINTR);
     if (fd < 0 && errno == EEXIST) return err_set(err, E_CONFLICT, "%s exists already", path);
     if (fd < 0) return err_set_errno(err, errno, "opening %s", path);
@@ -61,8 +60,7 @@ static enum status real_sync_data(void *self, int file, struct err *err) { retur
 
 static enum status real_allocate(void *self, int file, uint64_t size_bytes, struct err *err) {
     int e;
-    do
-        e = posix_fallocate(file, 0, (off_t)size_bytes);
+    do e = posix_fallocate(file, 0, (off_t)size_bytes);
     while (e == EINTR);
     return e == 0 ? OK : err_set_errno(err, e, "allocating %llu bytes", (unsigned long long)size_bytes);
 }
@@ -98,7 +96,9 @@ static enum status real_rename(void *self, const char *from, const char *to, str
     return rename(from, to) == 0 ? OK : err_set_errno(err, errno, "renaming %s to %s", from, to);
 }
 
-static enum status real_unlink(void *self, const char *path, struct err *err) { return unlink(path) == 0 ? OK : err_set_errno(err, errno, "removing %s", path); }
+static enum status real_unlink(void *self, const char *path, struct err *err) {
+    return unlink(path) == 0 ? OK : err_set_errno(err, errno, "removing %s", path);
+}
 
 static enum status real_mkdir(void *self, const char *path, struct err *err) {
     return mkdir(path, 0755) == 0 || errno == EEXIST ? OK : err_set_errno(err, errno, "making folder %s", path);
@@ -120,6 +120,9 @@ static enum status real_list(void *self, struct arena *arena, const char *path, 
         struct stat s;
         if (fstatat(dirfd(dir), d->d_name, &s, 0) != 0) continue; /* gone meanwhile, or a dangling link */
         struct fs_entry entry = {arena_strdup(arena, d->d_name), stat_of(&s)};
+        struct stat link;
+        entry.stat.is_link =
+            d->d_type == DT_LNK || (d->d_type == DT_UNKNOWN && fstatat(dirfd(dir), d->d_name, &link, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(link.st_mode));
         buf_put(&entries, &entry, sizeof entry);
     }
     int why = errno;
@@ -150,9 +153,22 @@ static enum status real_free_bytes(void *self, const char *path, uint64_t *out, 
 }
 
 const struct fs *fs_real(void) {
-    static const struct fs real = {.open = real_open, .close = real_close, .pread = real_pread, .pwrite = real_pwrite, .sync_data = real_sync_data,
-        .allocate = real_allocate, .truncate = real_truncate, .stat = real_stat, .stat_file = real_stat_file, .rename = real_rename, .unlink = real_unlink,
-        .mkdir = real_mkdir, .rmdir = real_rmdir, .list = real_list, .sync_dir = real_sync_dir, .free_bytes = real_free_bytes};
+    static const struct fs real = {.open = real_open,
+        .close = real_close,
+        .pread = real_pread,
+        .pwrite = real_pwrite,
+        .sync_data = real_sync_data,
+        .allocate = real_allocate,
+        .truncate = real_truncate,
+        .stat = real_stat,
+        .stat_file = real_stat_file,
+        .rename = real_rename,
+        .unlink = real_unlink,
+        .mkdir = real_mkdir,
+        .rmdir = real_rmdir,
+        .list = real_list,
+        .sync_dir = real_sync_dir,
+        .free_bytes = real_free_bytes};
     return &real;
 }
 

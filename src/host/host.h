@@ -28,6 +28,7 @@ struct fs_stat {
     int64_t mtime_ns;
     uint64_t inode, device;
     bool is_dir, is_file;
+    bool is_link; /* fs->list only: a symbolic link; the rest is about what it leads to */
 };
 
 struct fs_entry {

@@ -117,7 +117,7 @@ def test_encoding_that_cannot_be_told_is_refused_and_taken_again_when_given(make
     assert source["last"][0]["outcome"] == "rejected" and source["last"][0]["reason"] == reason.strip()
     assert not has_table(project, "bronze.pos")
     project.stop()
-    project.write_yaml(YAML.replace("table: bronze.pos}", "table: bronze.pos, encoding: windows-1254}"))
+    project.write_yaml(YAML.replace("table: bronze.pos", "table: bronze.pos, encoding: windows-1254"))
     project.start()
     (project.dir / "landing/pos/rejected/bags.csv").rename(project.dir / "landing/pos/bags.csv")
     wait_empty(project, "landing/pos")
@@ -333,7 +333,7 @@ def test_files_become_events_of_a_stream(shop):
 
 
 def test_personal_columns_never_reach_our_disk(make_project):
-    yaml = YAML.replace("table: bronze.pos}", "table: bronze.pos, protect: {Email: tokenise, phone: mask}}")
+    yaml = YAML.replace("table: bronze.pos", "table: bronze.pos, protect: {Email: tokenise, phone: mask}")
     project = make_project(yaml.replace("streams:\n  sales: {partitions: 2, key: id}", "streams:\n  sales: {partitions: 2, key: id, protect: {email: tokenise}}"))
     secret = b"ayse.secret@example.com"
     land(project, "landing/pos", a__csv=b"id,email,Phone\n1," + secret + b",555\n2,,\n3," + secret + b",\nbad row," + secret + b"\n")
