@@ -9,7 +9,8 @@
 enum status host_map_open(const struct fs *fs, int file, size_t n, struct host_map *out, struct err *err) {
     must(n > 0);
     bool shared = fs == fs_real();
-    void *p = shared ? mmap(NULL, n, PROT_READ, MAP_SHARED, file, 0) : mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *p =
+        shared ? mmap(NULL, n, PROT_READ, MAP_SHARED, file, 0) : mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED) return err_set_errno(err, errno, "cannot map %zu bytes of a file", n);
     *out = (struct host_map){p, n, shared};
     return OK;

@@ -34,7 +34,7 @@ struct key_filter {
     uint64_t keys_n;
     uint32_t blocks_n, lines_n;
     uint64_t *fences; /* first key of each block */
-    uint64_t *lines;  /* 8 words each */
+    uint64_t *lines; /* 8 words each */
 };
 
 static uint64_t key_of(struct hash128 hash) { return hash.lo ? hash.lo : 1; }

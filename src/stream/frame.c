@@ -18,12 +18,10 @@ void segment_header_seal(struct segment_header *header) {
 
 bool segment_header_valid(const struct segment_header *header, uint64_t log_id, uint32_t number) {
     return header->magic == SEGMENT_MAGIC && header->version == FRAME_VERSION && header->number == number && header->log_id == log_id &&
-           header->crc == crc32c(0, header, SEGMENT_HEADER_BYTES - 4);
+        header->crc == crc32c(0, header, SEGMENT_HEADER_BYTES - 4);
 }
 
-static uint32_t frame_crc(const char *frame, uint32_t length, uint32_t salt) {
-    return crc32c(crc32c(salt, frame, 8), frame + 12, length - 12);
-}
+static uint32_t frame_crc(const char *frame, uint32_t length, uint32_t salt) { return crc32c(crc32c(salt, frame, 8), frame + 12, length - 12); }
 
 void frame_seal(char *frame, const struct frame_header *fields, uint32_t length, uint32_t salt) {
     must(length >= FRAME_HEADER_BYTES && length % 8 == 0);
@@ -40,7 +38,7 @@ void frame_seal(char *frame, const struct frame_header *fields, uint32_t length,
 /* What an event id can hold, so that no reader has to ask again. */
 static bool records_plausible(const struct frame_header *h) {
     return h->stream >= 1 && h->stream <= EVENT_STREAM_MAX && h->partition < EVENT_PARTITIONS_MAX && h->base_offset <= EVENT_OFFSET_MAX - h->count &&
-           h->count <= h->raw_length / RECORD_HEADER_BYTES;
+        h->count <= h->raw_length / RECORD_HEADER_BYTES;
 }
 
 bool frame_peek(const char *bytes, size_t available, struct frame_header *out) {
@@ -124,10 +122,8 @@ char *record_write(char *at, const struct stream_record *r, uint32_t wire_flags)
 
 void record_walk_begin(struct record_walk *walk, const char *frame, const struct frame_header *header) {
     must(header->kind == FRAME_RECORDS);
-    *walk = (struct record_walk){.at = frame + FRAME_HEADER_BYTES,
-        .end = frame + FRAME_HEADER_BYTES + header->raw_length,
-        .count = header->count,
-        .key_id = header->key_id};
+    *walk = (struct record_walk){
+        .at = frame + FRAME_HEADER_BYTES, .end = frame + FRAME_HEADER_BYTES + header->raw_length, .count = header->count, .key_id = header->key_id};
 }
 
 static struct str take_str(const char **at, size_t n) {

@@ -7,7 +7,7 @@
 #include "stream/stream.h"
 
 #define SEGMENT_MAGIC UINT64_C(0x3147455350555043) /* "CPUPSEG1" */
-#define FRAME_MAGIC 0x314D5243u                     /* "CRM1" */
+#define FRAME_MAGIC 0x314D5243u /* "CRM1" */
 #define FRAME_VERSION 1
 #define FRAME_HEADER_BYTES 72u
 #define SEGMENT_HEADER_BYTES 64u
@@ -15,30 +15,30 @@
 #define FRAME_RAW_MAX (1u << 20) /* a frame takes no further record beyond this, so that single reads stay small */
 
 enum frame_kind {
-    FRAME_RECORDS = 1,     /* records of one partition; count 0: only duplicates to be counted */
-    FRAME_TRAILER = 2,     /* closes a group */
-    FRAME_CHECKPOINT = 3,  /* state of all streams (checkpoint.c) */
-    FRAME_EPOCH = 4,       /* state of one stream after a change of its partitions */
-    FRAME_FORGET = 5,      /* u16 stream number */
+    FRAME_RECORDS = 1, /* records of one partition; count 0: only duplicates to be counted */
+    FRAME_TRAILER = 2, /* closes a group */
+    FRAME_CHECKPOINT = 3, /* state of all streams (checkpoint.c) */
+    FRAME_EPOCH = 4, /* state of one stream after a change of its partitions */
+    FRAME_FORGET = 5, /* u16 stream number */
     FRAME_IDEMPOTENCY = 6, /* answers by idempotency key (idempotency.c) */
-    FRAME_HOLE = 7,        /* where recovery set damage aside */
+    FRAME_HOLE = 7, /* where recovery set damage aside */
 };
 
 struct frame_header {
     uint32_t magic;
-    uint32_t length;      /* header and padding included; a multiple of 8 */
-    uint32_t crc;         /* CRC32C over all other bytes of the frame, begun with the segment's salt */
+    uint32_t length; /* header and padding included; a multiple of 8 */
+    uint32_t crc; /* CRC32C over all other bytes of the frame, begun with the segment's salt */
     uint8_t version, kind, codec, reserved;
-    uint64_t group;       /* grows strictly along the log, over all segments */
-    uint64_t durable_to;  /* log position up to which all was synced before this group was written */
+    uint64_t group; /* grows strictly along the log, over all segments */
+    uint64_t durable_to; /* log position up to which all was synced before this group was written */
     uint16_t stream, partition;
-    uint32_t count;       /* records; trailer: frames of the group without itself */
+    uint32_t count; /* records; trailer: frames of the group without itself */
     uint64_t base_offset; /* trailer: bytes of the group with itself */
     uint32_t duplicates;
-    uint32_t key_id;      /* of the records that do not carry their own; trailer: CRC32C over the crc fields of the group's frames */
+    uint32_t key_id; /* of the records that do not carry their own; trailer: CRC32C over the crc fields of the group's frames */
     int64_t received_ms;
-    uint32_t raw_length;  /* bytes of records before padding */
-    uint32_t index;       /* frame's place in its group, from 0 */
+    uint32_t raw_length; /* bytes of records before padding */
+    uint32_t index; /* frame's place in its group, from 0 */
 };
 _Static_assert(sizeof(struct frame_header) == FRAME_HEADER_BYTES, "the header is its own layout");
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "headers are copied as they are");
@@ -46,9 +46,9 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "headers are copied as
 struct segment_header {
     uint64_t magic;
     uint32_t version, number;
-    uint64_t log_id;      /* random, one per log */
+    uint64_t log_id; /* random, one per log */
     uint64_t first_group; /* no group below it is in this segment */
-    uint32_t previous;    /* number of the segment before, 0: none */
+    uint32_t previous; /* number of the segment before, 0: none */
     uint32_t previous_end; /* where that one's last good group ends: bytes behind it are void */
     int64_t created_ms;
     uint64_t reserved;
@@ -79,8 +79,8 @@ size_t frame_resync(const char *bytes, size_t from, size_t end, uint32_t salt);
 /* ---- records ---- */
 
 enum { /* flags on disk beyond the RECORD_… of stream.h */
-    RECORD_OWN_KEY_ID = 32,     /* u32 key id follows */
-    RECORD_SAME_ORIGIN = 64,    /* source and content type as in the record before, in this frame */
+    RECORD_OWN_KEY_ID = 32, /* u32 key id follows */
+    RECORD_SAME_ORIGIN = 64, /* source and content type as in the record before, in this frame */
     RECORD_PUBLIC_FLAGS = 31,
 };
 

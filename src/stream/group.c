@@ -10,7 +10,9 @@
 #define NONE UINT32_MAX
 #define GROUP_MEMORY_KEPT (32u << 20)
 
-struct group *group_new(void) { return mem_zalloc(sizeof(struct group)); }
+struct group *group_new(void) {
+    return mem_zalloc(sizeof(struct group));
+}
 
 void group_free(struct group **group) {
     struct group *g = *group;
@@ -31,7 +33,7 @@ void group_free(struct group **group) {
 #define GROW(array, cap, need) \
     do { \
         if ((need) > (cap)) { \
-            (cap) = (need) > (cap) * 2 ? (need) : (cap) * 2; \
+            (cap) = (need) > (cap)*2 ? (need) : (cap)*2; \
             (array) = mem_realloc((array), (cap) * sizeof *(array)); \
         } \
     } while (0)
@@ -178,8 +180,10 @@ static struct frame_plan *plan_frame(struct group *g, struct partition *p) {
 static void plan_stored(struct group *g, struct frame_plan *f, const struct stream_record *record, uint32_t flags, struct planned *planned) {
     struct partition *p = f->partition;
     uint32_t wire = flags & RECORD_PUBLIC_FLAGS;
-    if (f->header.count == 0) f->header.key_id = record->key_id;
-    else if (str_eq(f->source, record->source) && str_eq(f->content_type, record->content_type)) wire |= RECORD_SAME_ORIGIN;
+    if (f->header.count == 0)
+        f->header.key_id = record->key_id;
+    else if (str_eq(f->source, record->source) && str_eq(f->content_type, record->content_type))
+        wire |= RECORD_SAME_ORIGIN;
     if (record->key_id != f->header.key_id) wire |= RECORD_OWN_KEY_ID;
     f->source = record->source;
     f->content_type = record->content_type;

@@ -95,7 +95,7 @@ static int64_t unzigzag(uint64_t v) { return (int64_t)(v >> 1) ^ -(int64_t)(v & 
 static bool get_varint(const char **at, const char *end, uint64_t *out) {
     uint64_t v = 0;
     for (unsigned shift = 0; shift < 64 && *at < end; shift += 7) {
-        uint8_t b = (uint8_t)*(*at)++;
+        uint8_t b = (uint8_t) * (*at)++;
         v |= (uint64_t)(b & 127) << shift;
         if (b < 128) {
             *out = v;
@@ -106,9 +106,11 @@ static bool get_varint(const char **at, const char *end, uint64_t *out) {
 }
 
 /* Per id: partition and whether its time differs from the frame's, the difference then, the step from the partition's expected next offset. */
-void idempotency_encode(struct buf *out, uint16_t stream, struct hash128 key, const struct idempotency_answer *answer, const struct event_id *ids, int64_t received_ms) {
+void idempotency_encode(
+    struct buf *out, uint16_t stream, struct hash128 key, const struct idempotency_answer *answer, const struct event_id *ids, int64_t received_ms) {
     size_t begin = out->n;
-    struct entry_header h = {.stream = stream, .key = key, .body = answer->body, .n = answer->n, .accepted = answer->accepted, .duplicates = answer->duplicates};
+    struct entry_header h = {
+        .stream = stream, .key = key, .body = answer->body, .n = answer->n, .accepted = answer->accepted, .duplicates = answer->duplicates};
     buf_put(out, &h, sizeof h);
     uint64_t expected[EVENT_PARTITIONS_MAX] = {0};
     for (uint32_t i = 0; i < answer->n; i++) {

@@ -116,10 +116,13 @@ static void client_start(struct client *c, struct stream_log *log, int number, u
     for (uint32_t i = 0; i < events; i++) {
         memset(c->payloads[i], 'x', PAYLOAD_BYTES);
         memcpy(c->payloads[i] + PAYLOAD_BYTES - 2, "\"}", 2);
-        c->records[i] = (struct stream_record){.payload = {c->payloads[i], PAYLOAD_BYTES}, .source = STR("http"), .content_type = STR("application/json"),
+        c->records[i] = (struct stream_record){.payload = {c->payloads[i], PAYLOAD_BYTES},
+            .source = STR("http"),
+            .content_type = STR("application/json"),
             .flags = RECORD_JSON_VALID | RECORD_UTF8_VALID | RECORD_DEDUPE};
     }
-    c->request = (struct stream_append){.stream = (uint16_t)(number % STREAMS + 1), .records = c->records, .n = events, .ids = c->ids, .done = client_done, .context = c};
+    c->request = (struct stream_append){
+        .stream = (uint16_t)(number % STREAMS + 1), .records = c->records, .n = events, .ids = c->ids, .done = client_done, .context = c};
 }
 
 static double quantile_ms(const uint64_t *histogram, double q) {
@@ -143,7 +146,8 @@ static void run_clients(struct stream_log *log, const char *what, int clients, u
     }
     double took = seconds_now() - begin;
     struct log_stats after = stream_log_stats(log);
-    printf("{\"what\":\"%s\",\"clients\":%d,\"events_per_request\":%u,\"events_per_s\":%.0f,\"requests_per_s\":%.0f,\"payload_mb_per_s\":%.1f,\"groups_per_s\":%.0f,"
+    printf("{\"what\":\"%s\",\"clients\":%d,\"events_per_request\":%u,\"events_per_s\":%.0f,\"requests_per_s\":%.0f,\"payload_mb_per_s\":%.1f,\"groups_per_s\":"
+           "%.0f,"
            "\"p50_ms\":%.2f,\"p99_ms\":%.2f,\"cpu_s\":%.2f}\n",
         what, clients, events, (double)sent / took, (double)sent / events / took, (double)sent * PAYLOAD_BYTES / took / 1e6,
         (double)(after.groups - before.groups) / took, quantile_ms(latency, 0.5), quantile_ms(latency, 0.99), cpu_now() - cpu);
@@ -199,8 +203,8 @@ static void fill(const char *dir, uint64_t events) {
     struct log_stats stats = stream_log_stats(log);
     usleep(300000); /* the keeper seals what is finished */
     struct log_stats sealed = stream_log_stats(log);
-    printf("{\"what\":\"fill\",\"events\":%" PRIu64 ",\"seconds\":%.2f,\"log_bytes\":%" PRIu64 ",\"segments\":%" PRIu64 ",\"keys\":%" PRIu64 ",\"key_memory_bytes\":%" PRIu64
-           ",\"resident_mb\":%.0f}\n",
+    printf("{\"what\":\"fill\",\"events\":%" PRIu64 ",\"seconds\":%.2f,\"log_bytes\":%" PRIu64 ",\"segments\":%" PRIu64 ",\"keys\":%" PRIu64
+           ",\"key_memory_bytes\":%" PRIu64 ",\"resident_mb\":%.0f}\n",
         sent, seconds_now() - begin, stats.bytes, stats.segments, sealed.dedupe_keys, sealed.dedupe_memory_bytes, (double)host_resident_bytes(getpid()) / 1e6);
     fflush(stdout);
     _exit(0); /* like kill -9: nothing is closed */
@@ -237,8 +241,8 @@ static void scan(const char *dir) {
         }
         log_scan_end(&s);
     }
-    printf("{\"what\":\"view\",\"records\":%" PRIu64 ",\"payload_bytes\":%" PRIu64 ",\"index_cpu_s\":%.3f,\"scan_cpu_s\":%.3f,\"sum\":%" PRIu64 "}\n", records, bytes, indexed - cpu,
-        cpu_now() - indexed, offsets);
+    printf("{\"what\":\"view\",\"records\":%" PRIu64 ",\"payload_bytes\":%" PRIu64 ",\"index_cpu_s\":%.3f,\"scan_cpu_s\":%.3f,\"sum\":%" PRIu64 "}\n", records,
+        bytes, indexed - cpu, cpu_now() - indexed, offsets);
     log_view_close(&view);
     stream_log_close(&log);
 }
@@ -275,8 +279,10 @@ int main(int argc, char **argv) {
         return 2;
     }
     const char *dir = argv[1], *mode = argv[2];
-    int a = argc > 3 ? atoi(argv[3]) : 0;
-    double b = argc > 4 ? atof(argv[4]) : 3;
+    uint64_t number = 0;
+    double b = 3;
+    if ((argc > 3 && !str_to_u64(str_of(argv[3]), &number)) || (argc > 4 && !str_to_double(str_of(argv[4]), &b)) || number > INT32_MAX) return 2;
+    int a = (int)number;
     if (strcmp(mode, "single") == 0 || strcmp(mode, "batch") == 0) {
         bool single = strcmp(mode, "single") == 0;
         struct stream_log *log = open_log(dir, NULL);
@@ -284,7 +290,7 @@ int main(int argc, char **argv) {
         stream_log_close(&log);
         if (!single) plain(dir, (size_t)a * PAYLOAD_BYTES, b);
     } else if (strcmp(mode, "fill") == 0) {
-        fill(dir, (uint64_t)a);
+        fill(dir, number);
     } else if (strcmp(mode, "open") == 0) {
         struct stream_recovery r;
         double begin = seconds_now(), cpu = cpu_now();

@@ -42,7 +42,7 @@ struct view_stream {
     struct view_block **blocks;
     size_t blocks_n, blocks_cap;
     uint64_t dropped; /* blocks dropped in front */
-    uint64_t n;       /* frames, the dropped ones included */
+    uint64_t n; /* frames, the dropped ones included */
 };
 
 struct log_view {
@@ -59,7 +59,7 @@ struct log_view {
 struct log_scan {
     struct view_block **blocks;
     size_t blocks_n;
-    size_t first, n;        /* frames: place in the first block, count */
+    size_t first, n; /* frames: place in the first block, count */
     struct view_segment **segments;
     size_t segments_n;
     uint64_t *start_offsets;
@@ -137,7 +137,8 @@ static uint32_t first_segment(struct log_view *view) {
     for (size_t i = 0; i < n; i++) {
         uint64_t number = 0;
         struct str name = str_of(entries[i].name);
-        if (name.n == 20 && str_ends(name, STR(".seg")) && str_to_u64(str_head(name, 16), &number) && number > 0 && number < UINT32_MAX) return (uint32_t)number;
+        if (name.n == 20 && str_ends(name, STR(".seg")) && str_to_u64(str_head(name, 16), &number) && number > 0 && number < UINT32_MAX)
+            return (uint32_t)number;
     }
     return 0;
 }
@@ -342,7 +343,8 @@ static void hold_parts(struct log_scan *scan, const struct log_view *view, const
 }
 
 enum status log_scan_begin(struct log_view *view, const struct log_range *range, struct log_scan **out, struct err *err) {
-    if (range->stream == 0 || range->stream > EVENT_STREAM_MAX) return err_set(err, E_INVALID, "stream number %u is not in 1..%d", range->stream, EVENT_STREAM_MAX);
+    if (range->stream == 0 || range->stream > EVENT_STREAM_MAX)
+        return err_set(err, E_INVALID, "stream number %u is not in 1..%d", range->stream, EVENT_STREAM_MAX);
     struct log_scan *scan = mem_zalloc(sizeof *scan);
     {
         WITH_LOCK(&view->lock);
@@ -381,9 +383,7 @@ void log_cursor_begin(struct log_cursor *cursor, struct log_chunk chunk) {
     cursor->inside = false;
 }
 
-static uint64_t start_offset(const struct log_scan *scan, uint16_t partition) {
-    return partition < scan->start_offsets_n ? scan->start_offsets[partition] : 0;
-}
+static uint64_t start_offset(const struct log_scan *scan, uint16_t partition) { return partition < scan->start_offsets_n ? scan->start_offsets[partition] : 0; }
 
 /* Enters the frame if it has wanted records. */
 static enum status enter(struct log_scan *scan, struct log_cursor *cursor, const struct frame_ref *ref, struct err *err) {

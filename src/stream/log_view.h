@@ -18,10 +18,10 @@ enum status log_view_advance(struct log_view *view, log_position from, log_posit
 
 struct log_range {
     uint16_t stream;
-    log_position from, to;          /* frames in [from, to) */
-    const uint64_t *start_offsets;  /* per partition: records below are left out (they are in the lake). NULL: none */
+    log_position from, to; /* frames in [from, to) */
+    const uint64_t *start_offsets; /* per partition: records below are left out (they are in the lake). NULL: none */
     uint16_t start_offsets_n;
-    int64_t from_ms, to_ms;         /* received_at in [from_ms, to_ms); 0, 0: all */
+    int64_t from_ms, to_ms; /* received_at in [from_ms, to_ms); 0, 0: all */
 };
 
 /* A scan fixes its list of frames at once; segments stay open until it ends even when they are deleted meanwhile. */
@@ -36,7 +36,7 @@ bool log_scan_chunk(struct log_scan *scan, struct log_chunk *out);
 /* Iterates the records of one chunk, views into mapped memory, valid until log_scan_end. One thread at a time. */
 struct log_cursor {
     struct log_chunk chunk;
-    size_t frame;                /* next to enter; the rest is private */
+    size_t frame; /* next to enter; the rest is private */
     bool inside;
     struct frame_header header;
     struct record_walk walk;

@@ -9,11 +9,11 @@
 static enum status check_record(const struct stream_record *r, uint32_t i, struct err *err) {
     if (r->payload.n > STREAM_RECORD_BYTES_MAX)
         return err_set(err, E_LIMIT, "record %u has %zu bytes, a record may have %u", i + 1, r->payload.n, STREAM_RECORD_BYTES_MAX);
-    if (r->key.n > STREAM_KEY_BYTES_MAX) return err_set(err, E_LIMIT, "the key of record %u has %zu bytes, a key may have %u", i + 1, r->key.n, STREAM_KEY_BYTES_MAX);
+    if (r->key.n > STREAM_KEY_BYTES_MAX)
+        return err_set(err, E_LIMIT, "the key of record %u has %zu bytes, a key may have %u", i + 1, r->key.n, STREAM_KEY_BYTES_MAX);
     if (r->headers.n > STREAM_HEADERS_BYTES_MAX)
         return err_set(err, E_LIMIT, "the headers of record %u have %zu bytes, they may have %u", i + 1, r->headers.n, STREAM_HEADERS_BYTES_MAX);
-    if (r->source.n > 255 || r->content_type.n > 255)
-        return err_set(err, E_LIMIT, "source and content type of record %u may have 255 bytes each", i + 1);
+    if (r->source.n > 255 || r->content_type.n > 255) return err_set(err, E_LIMIT, "source and content type of record %u may have 255 bytes each", i + 1);
     return OK;
 }
 

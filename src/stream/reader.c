@@ -12,8 +12,8 @@
 struct walk {
     struct segment *segment; /* referenced */
     uint16_t stream, partition;
-    uint64_t at, stop;       /* next frame, end of the extent */
-    uint64_t base;           /* of the chunk in memory */
+    uint64_t at, stop; /* next frame, end of the extent */
+    uint64_t base; /* of the chunk in memory */
     struct str chunk;
     size_t chunk_cap;
     char *memory;
@@ -178,8 +178,8 @@ static enum status begin(struct stream_log *log, uint16_t stream, uint16_t parti
     return OK;
 }
 
-enum status stream_read(struct stream_log *log, struct arena *arena, uint16_t stream, uint16_t partition, uint64_t offset, size_t max_records,
-    size_t max_bytes, struct stream_batch *out, struct err *err) {
+enum status stream_read(struct stream_log *log, struct arena *arena, uint16_t stream, uint16_t partition, uint64_t offset, size_t max_records, size_t max_bytes,
+    struct stream_batch *out, struct err *err) {
     must(out != NULL && arena != NULL);
     struct reading r = {.arena = arena, .offset = offset, .records_max = max_records, .bytes_max = max_bytes, .batch = out};
     *out = (struct stream_batch){0};
@@ -220,8 +220,8 @@ enum status stream_find(struct stream_log *log, struct arena *arena, struct even
     return OK;
 }
 
-enum status locate_frame(struct stream_log *log, uint16_t stream, uint16_t partition, uint64_t offset, log_position *position, int64_t *received_ms,
-    struct err *err) {
+enum status locate_frame(
+    struct stream_log *log, uint16_t stream, uint16_t partition, uint64_t offset, log_position *position, int64_t *received_ms, struct err *err) {
     struct walk walk = {0};
     struct stream_batch bounds = {0};
     bool at_end = false;

@@ -17,15 +17,15 @@ struct scan {
     struct segment *segment, *previous;
     struct stream_recovery *report;
     struct host_map map;
-    uint64_t limit;        /* nothing at or behind it counts */
-    uint64_t durable;      /* all below is known to have been synced */
+    uint64_t limit; /* nothing at or behind it counts */
+    uint64_t durable; /* all below is known to have been synced */
     uint64_t at;
-    uint32_t *frames;      /* where valid frames begin */
+    uint32_t *frames; /* where valid frames begin */
     size_t frames_n, frames_cap, next;
-    bool end_known;        /* the next segment says where this one ends */
+    bool end_known; /* the next segment says where this one ends */
     bool last;
     uint64_t hole_bytes, hole_at;
-    uint64_t unproven;     /* where the last group begins that nothing proves to have been synced; 0: none */
+    uint64_t unproven; /* where the last group begins that nothing proves to have been synced; 0: none */
 };
 
 /* ---- finding frames ---- */
@@ -153,16 +153,20 @@ static enum status copy_aside(const struct scan *s, uint64_t from, uint64_t to, 
 /* Sets [from, to) aside and closes the chain with a hole frame. */
 static enum status set_aside(struct scan *s, uint64_t from, uint64_t to, struct err *err) {
     must(from < to && from % 8 == 0);
-    if (to - from < FRAME_HEADER_BYTES || to % 8 != 0) return err_set(err, E_CORRUPT, "segment %u: the damage at byte %" PRIu64 " cannot be set aside", s->segment->number, from);
+    if (to - from < FRAME_HEADER_BYTES || to % 8 != 0)
+        return err_set(err, E_CORRUPT, "segment %u: the damage at byte %" PRIu64 " cannot be set aside", s->segment->number, from);
     struct stream_recovery *r = s->report;
     if (!r->damaged_groups)
-        snprintf(r->damage, sizeof r->damage, "segment %016" PRIu32 " was damaged at byte %" PRIu64 " (%" PRIu64 " bytes); they were set aside in damaged/, the rest is readable",
+        snprintf(r->damage, sizeof r->damage,
+            "segment %016" PRIu32 " was damaged at byte %" PRIu64 " (%" PRIu64 " bytes); they were set aside in damaged/, the rest is readable",
             s->segment->number, from, to - from);
     r->damaged_groups++;
     enum status status = copy_aside(s, from, to, err);
     if (status != OK) return status;
     /* It also says how far the log was durable: the frame that says so now may be cut with the torn tail. */
-    struct frame_header h = {.kind = FRAME_HOLE, .group = s->segment->last_group, .received_ms = s->log->last_received_ms,
+    struct frame_header h = {.kind = FRAME_HOLE,
+        .group = s->segment->last_group,
+        .received_ms = s->log->last_received_ms,
         .durable_to = position_make(s->segment->number, s->durable)};
     AUTO_FREE char *hole = mem_alloc(to - from);
     memset(hole, 0xFF, to - from); /* not zeros: the file's unused rest is told by these */
@@ -255,9 +259,10 @@ static void skip_lost_offsets(struct scan *s) {
     }
 }
 
-static enum status scan_segment(struct stream_log *log, struct segment *segment, struct segment *previous, uint32_t known_end, bool last,
-    struct stream_recovery *report, struct err *err) {
-    struct scan s = {.log = log, .segment = segment, .previous = previous, .report = report, .end_known = known_end != 0, .last = last, .at = SEGMENT_HEADER_BYTES};
+static enum status scan_segment(
+    struct stream_log *log, struct segment *segment, struct segment *previous, uint32_t known_end, bool last, struct stream_recovery *report, struct err *err) {
+    struct scan s = {
+        .log = log, .segment = segment, .previous = previous, .report = report, .end_known = known_end != 0, .last = last, .at = SEGMENT_HEADER_BYTES};
     must(segment->capacity >= SEGMENT_HEADER_BYTES);
     segment->keys = key_table_new();
     enum status status = segment_bytes(segment, segment->capacity, &s.map, err);
@@ -361,7 +366,8 @@ static enum status remove_file(struct stream_log *log, struct found *f, struct e
 }
 
 /* The header is derived too: with it damaged, the frames still prove the segment. */
-static enum status heal_header(struct stream_log *log, const struct segment *segment, const struct segment *previous, struct stream_recovery *report, struct err *err) {
+static enum status heal_header(
+    struct stream_log *log, const struct segment *segment, const struct segment *previous, struct stream_recovery *report, struct err *err) {
     struct segment_header h = {.number = segment->number,
         .log_id = log->log_id,
         .first_group = segment->first_group,
@@ -369,7 +375,8 @@ static enum status heal_header(struct stream_log *log, const struct segment *seg
         .previous_end = previous ? (uint32_t)previous->end : 0,
         .created_ms = segment->first_ms};
     segment_header_seal(&h);
-    if (!report->damaged_groups) snprintf(report->damage, sizeof report->damage, "the header of segment %016" PRIu32 " was damaged and is written again", segment->number);
+    if (!report->damaged_groups)
+        snprintf(report->damage, sizeof report->damage, "the header of segment %016" PRIu32 " was damaged and is written again", segment->number);
     report->damaged_groups++;
     const struct fs *fs = log_fs(log);
     enum status s = fs->pwrite(fs->self, segment->file, &h, sizeof h, 0, err);

@@ -15,7 +15,7 @@ struct index_header {
     uint64_t magic;
     uint32_t version, number;
     uint64_t log_id;
-    uint64_t head_bytes;    /* sections behind this header */
+    uint64_t head_bytes; /* sections behind this header */
     uint64_t keys_head_bytes; /* key filter, behind the head; padded so that the key blocks begin at a multiple of 4096 */
     uint64_t blocks_at;
     uint32_t head_crc, keys_head_crc;
@@ -40,8 +40,17 @@ struct index_extent {
 /* ---- writing ---- */
 
 static void put_extent(struct buf *out, const struct partition *p, const struct extent *e) {
-    struct index_extent x = {.stream = p->stream, .partition = p->number, .spots_n = e->spots_n, .first_offset = e->first_offset, .end_offset = e->end_offset,
-        .records = e->records, .bytes = e->bytes, .duplicates = e->duplicates, .first_ms = e->first_ms, .last_ms = e->last_ms, .first_at = e->first_at,
+    struct index_extent x = {.stream = p->stream,
+        .partition = p->number,
+        .spots_n = e->spots_n,
+        .first_offset = e->first_offset,
+        .end_offset = e->end_offset,
+        .records = e->records,
+        .bytes = e->bytes,
+        .duplicates = e->duplicates,
+        .first_ms = e->first_ms,
+        .last_ms = e->last_ms,
+        .first_at = e->first_at,
         .end_at = e->end_at};
     buf_put(out, &x, sizeof x);
     buf_put(out, e->spots, e->spots_n * sizeof *e->spots);
@@ -65,9 +74,16 @@ static void put_head(struct stream_log *log, struct segment *segment, struct buf
     BUF_SCOPE(extents);
     WITH_LOCK(&log->state);
     must(segment->end_state != NULL);
-    struct index_segment x = {.end = segment->end, .first_group = segment->first_group, .last_group = segment->last_group, .records = segment->records,
-        .groups = segment->groups, .first_ms = segment->first_ms, .last_ms = segment->last_ms, .hours_n = (uint32_t)segment->hours_n,
-        .idempotency_n = (uint32_t)segment->idempotency_n, .state_bytes = (uint32_t)segment->end_state_n};
+    struct index_segment x = {.end = segment->end,
+        .first_group = segment->first_group,
+        .last_group = segment->last_group,
+        .records = segment->records,
+        .groups = segment->groups,
+        .first_ms = segment->first_ms,
+        .last_ms = segment->last_ms,
+        .hours_n = (uint32_t)segment->hours_n,
+        .idempotency_n = (uint32_t)segment->idempotency_n,
+        .state_bytes = (uint32_t)segment->end_state_n};
     x.extents_n = put_extents(log, segment, &extents);
     buf_put(out, &x, sizeof x);
     buf_put(out, segment->hours, segment->hours_n * sizeof *segment->hours);
@@ -82,8 +98,12 @@ static void put_file(struct stream_log *log, struct segment *segment, struct buf
     buf_zero(file, sizeof(struct index_header));
     put_head(log, segment, file);
     key_filter_encode(segment->keys, &keys_head, &blocks);
-    struct index_header h = {.magic = INDEX_MAGIC, .version = FRAME_VERSION, .number = segment->number, .log_id = log->log_id,
-        .head_bytes = file->n - sizeof(struct index_header), .keys_head_bytes = keys_head.n};
+    struct index_header h = {.magic = INDEX_MAGIC,
+        .version = FRAME_VERSION,
+        .number = segment->number,
+        .log_id = log->log_id,
+        .head_bytes = file->n - sizeof(struct index_header),
+        .keys_head_bytes = keys_head.n};
     h.head_crc = crc32c(segment->salt, file->p + sizeof h, h.head_bytes);
     h.keys_head_crc = crc32c(segment->salt, keys_head.p, keys_head.n);
     buf_str(file, buf_view(&keys_head));
@@ -170,8 +190,18 @@ static bool load_extent(struct stream_log *log, struct segment *segment, struct 
         return false;
     struct partition *partition = partition_make(stream_make(log, x.stream), x.partition);
     struct extent *e = extent_add(partition, segment);
-    *e = (struct extent){.segment = segment, .first_offset = x.first_offset, .end_offset = x.end_offset, .records = x.records, .bytes = x.bytes,
-        .duplicates = x.duplicates, .first_ms = x.first_ms, .last_ms = x.last_ms, .first_at = x.first_at, .end_at = x.end_at, .spots_n = x.spots_n, .spots_cap = x.spots_n};
+    *e = (struct extent){.segment = segment,
+        .first_offset = x.first_offset,
+        .end_offset = x.end_offset,
+        .records = x.records,
+        .bytes = x.bytes,
+        .duplicates = x.duplicates,
+        .first_ms = x.first_ms,
+        .last_ms = x.last_ms,
+        .first_at = x.first_at,
+        .end_at = x.end_at,
+        .spots_n = x.spots_n,
+        .spots_cap = x.spots_n};
     e->spots = mem_alloc(x.spots_n * sizeof *e->spots);
     memcpy(e->spots, spots, x.spots_n * sizeof *e->spots);
     if (!partition->unlanded_ms && e->records) {
@@ -191,8 +221,10 @@ static enum status load_head(struct stream_log *log, struct segment *segment, st
     struct section in = {head.p, head.n, false};
     struct index_segment x;
     const void *p = section_take(&in, sizeof x);
-    if (p) memcpy(&x, p, sizeof x);
-    else return err_set(err, E_CORRUPT, "the index of segment %u is cut", segment->number);
+    if (p)
+        memcpy(&x, p, sizeof x);
+    else
+        return err_set(err, E_CORRUPT, "the index of segment %u is cut", segment->number);
     const void *hours = section_take(&in, (size_t)x.hours_n * sizeof *segment->hours);
     const void *idempotency = section_take(&in, (size_t)x.idempotency_n * sizeof *segment->idempotency);
     const char *state = section_take(&in, x.state_bytes);
@@ -217,23 +249,25 @@ static enum status load_head(struct stream_log *log, struct segment *segment, st
 }
 
 /* Both heads in memory, checksums verified. */
-static enum status read_heads(struct stream_log *log, struct segment *segment, struct arena *arena, const char *path, struct index_header *h, struct str *heads,
-    struct err *err) {
+static enum status read_heads(
+    struct stream_log *log, struct segment *segment, struct arena *arena, const char *path, struct index_header *h, struct str *heads, struct err *err) {
     const struct fs *fs = log_fs(log);
     int file = -1;
     size_t got = 0;
     enum status s = fs->open(fs->self, path, FS_READ, &file, err);
     if (s != OK) return s;
     s = fs->pread(fs->self, file, h, sizeof *h, 0, &got, err);
-    if (s == OK && (got != sizeof *h || h->magic != INDEX_MAGIC || h->version != FRAME_VERSION || h->number != segment->number || h->log_id != log->log_id ||
-                       h->crc != crc32c(segment->salt, h, sizeof *h - 4) || h->head_bytes > INDEX_HEAD_MAX || h->keys_head_bytes > INDEX_HEAD_MAX))
+    if (s == OK &&
+        (got != sizeof *h || h->magic != INDEX_MAGIC || h->version != FRAME_VERSION || h->number != segment->number || h->log_id != log->log_id ||
+            h->crc != crc32c(segment->salt, h, sizeof *h - 4) || h->head_bytes > INDEX_HEAD_MAX || h->keys_head_bytes > INDEX_HEAD_MAX))
         s = err_set(err, E_CORRUPT, "%s has a wrong header", path);
     if (s == OK) {
         size_t n = h->head_bytes + h->keys_head_bytes;
         char *p = arena_alloc(arena, n + 1);
         s = fs->pread(fs->self, file, p, n, sizeof *h, &got, err);
-        if (s == OK && (got != n || h->head_crc != crc32c(segment->salt, p, h->head_bytes) ||
-                           h->keys_head_crc != crc32c(segment->salt, p + h->head_bytes, h->keys_head_bytes)))
+        if (s == OK &&
+            (got != n || h->head_crc != crc32c(segment->salt, p, h->head_bytes) ||
+                h->keys_head_crc != crc32c(segment->salt, p + h->head_bytes, h->keys_head_bytes)))
             s = err_set(err, E_CORRUPT, "%s has a wrong checksum", path);
         *heads = str_make(p, n);
     }
@@ -336,8 +370,10 @@ void *keeper_run(void *argument) {
         {
             WITH_LOCK(&log->keep);
             while (!log->keep_work && !log->keep_stop) {
-                if (sound) condition_wait(&log->keep_wanted, &log->keep);
-                else if (!condition_wait_ms(&log->keep_wanted, &log->keep, RETRY_MS)) break;
+                if (sound)
+                    condition_wait(&log->keep_wanted, &log->keep);
+                else if (!condition_wait_ms(&log->keep_wanted, &log->keep, RETRY_MS))
+                    break;
             }
             if (log->keep_stop) return NULL;
             log->keep_work = false;

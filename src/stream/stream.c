@@ -62,7 +62,8 @@ static enum status load_secret(struct stream_log *log, struct err *err) {
     struct secret s;
     enum status status = fs_read_all(log_fs(log), arena, path, 4096, &bytes, err);
     if (status == E_NOT_FOUND) {
-        if (has_segments(log)) return err_set(err, E_CORRUPT, "%s is missing: without it the segments beside it cannot be read; restore it from a backup", path);
+        if (has_segments(log))
+            return err_set(err, E_CORRUPT, "%s is missing: without it the segments beside it cannot be read; restore it from a backup", path);
         status = make_secret(log, path, &s, err);
     } else if (status == OK) {
         if (bytes.n == sizeof s) memcpy(&s, bytes.p, sizeof s);

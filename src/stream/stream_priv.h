@@ -18,8 +18,8 @@
 #include "stream/frame.h"
 #include "stream/stream.h"
 
-#define SPOT_BYTES (64u << 10)    /* a partition's index gets an entry after so many of its own bytes ... */
-#define SPOT_DISTANCE (1u << 20)  /* ... or so many bytes of the log, whatever is in them */
+#define SPOT_BYTES (64u << 10) /* a partition's index gets an entry after so many of its own bytes ... */
+#define SPOT_DISTANCE (1u << 20) /* ... or so many bytes of the log, whatever is in them */
 #define IDEMPOTENCY_WINDOW_MS (INT64_C(24) * 3600 * 1000)
 #define REQUEST_BYTES_MAX (UINT64_C(1) << 30)
 #define SEGMENT_BYTES_MIN (UINT64_C(64) << 10)
@@ -38,25 +38,25 @@ struct extent {
     struct segment *segment;
     uint64_t first_offset, end_offset, records, bytes, duplicates; /* bytes: payloads */
     int64_t first_ms, last_ms;
-    uint32_t first_at, end_at;      /* first frame; behind the last one */
+    uint32_t first_at, end_at; /* first frame; behind the last one */
     struct spot *spots;
     uint32_t spots_n, spots_cap;
-    uint64_t bytes_since;           /* frame bytes since the last spot */
+    uint64_t bytes_since; /* frame bytes since the last spot */
 };
 
 struct partition {
     uint16_t stream, number;
-    uint64_t next_offset;           /* the committer's: of the group it plans */
+    uint64_t next_offset; /* the committer's: of the group it plans */
     uint64_t end_offset, duplicates;
     _Atomic uint64_t landed_offset; /* also a floor for next_offset: ids that the lake has are never given again, even by an emptied log */
     int64_t last_received_ms;
-    int64_t unlanded_ms;            /* received_ms of the first unlanded record, 0 none */
-    log_position unlanded_from;     /* its frame */
-    struct extent **extents;        /* by segment */
+    int64_t unlanded_ms; /* received_ms of the first unlanded record, 0 none */
+    log_position unlanded_from; /* its frame */
+    struct extent **extents; /* by segment */
     size_t extents_n, extents_cap;
-    uint64_t plan_stamp;            /* the planning that `plan` belongs to */
+    uint64_t plan_stamp; /* the planning that `plan` belongs to */
     uint32_t plan;
-    uint32_t watchers;              /* first slot + 1, 0 none */
+    uint32_t watchers; /* first slot + 1, 0 none */
 };
 
 struct epoch {
@@ -67,11 +67,11 @@ struct epoch {
 };
 
 struct stream_info { /* changed by the committer under `state` */
-    struct stream_definition def;   /* name is owned */
+    struct stream_definition def; /* name is owned */
     bool defined, forgotten;
-    bool epoch_dirty;               /* the newest epoch is not in the log yet */
+    bool epoch_dirty; /* the newest epoch is not in the log yet */
     struct partition **partitions;
-    uint16_t partitions_n;          /* all that ever were */
+    uint16_t partitions_n; /* all that ever were */
     struct epoch *epochs;
     size_t epochs_n;
     uint32_t round_robin;
@@ -79,26 +79,26 @@ struct stream_info { /* changed by the committer under `state` */
 
 /* ---- segments ---- */
 
-struct key_table;   /* dedupe.c: keys of a segment that is not sealed */
-struct key_filter;  /* dedupe.c: keys of a sealed one */
+struct key_table; /* dedupe.c: keys of a segment that is not sealed */
+struct key_filter; /* dedupe.c: keys of a sealed one */
 
 struct idempotency_entry {
     uint64_t key_lo, key_hi;
     log_position frame;
-    uint32_t at;                    /* byte in the frame */
+    uint32_t at; /* byte in the frame */
     uint32_t stream;
 };
 
 struct segment {
     uint32_t number, salt;
-    atomic_int refs;                /* the list's one included; the file closes with the last */
+    atomic_int refs; /* the list's one included; the file closes with the last */
     const struct fs *fs;
     int file;
     uint64_t capacity;
-    _Atomic uint64_t end;           /* behind the last good group */
+    _Atomic uint64_t end; /* behind the last good group */
     uint64_t first_group, last_group, records, groups;
     int64_t first_ms, last_ms;
-    bool sealed;                    /* its .idx file is on disk */
+    bool sealed; /* its .idx file is on disk */
     bool seal_failed;
     struct stream_hour *hours;
     size_t hours_n, hours_cap;
@@ -106,7 +106,7 @@ struct segment {
     struct key_filter *filter;
     struct idempotency_entry *idempotency;
     size_t idempotency_n, idempotency_cap;
-    char *end_state;                /* checkpoint as of the end, made when the segment stops being the active one */
+    char *end_state; /* checkpoint as of the end, made when the segment stops being the active one */
     size_t end_state_n;
 };
 
@@ -122,7 +122,7 @@ struct command {
 };
 
 struct watcher {
-    uint32_t generation, next;      /* next slot + 1 in the partition's list, or in the free list */
+    uint32_t generation, next; /* next slot + 1 in the partition's list, or in the free list */
     uint16_t stream, partition;
     uint64_t offset;
     void (*f)(void *context);
@@ -137,10 +137,10 @@ struct idempotency_table;
 struct frame_cache {
     char *p;
     size_t cap;
-    log_position position;          /* 0: empty */
+    log_position position; /* 0: empty */
     struct frame_header header;
     struct record_walk walk;
-    struct stored_record record;    /* the walk's last */
+    struct stored_record record; /* the walk's last */
     struct hash128 dedupe;
 };
 
@@ -159,14 +159,14 @@ struct stream_log {
     bool committer_waits, stop, watchers_ready;
 
     /* Trouble: appends are refused. Written by the committer under `queue`. */
-    _Atomic int trouble;            /* enum status; OK: none */
+    _Atomic int trouble; /* enum status; OK: none */
     char trouble_reason[160];
 
-    mutex trim;                     /* one trim at a time; outermost */
+    mutex trim; /* one trim at a time; outermost */
     mutex segments;
-    struct segment **segment;       /* by number */
+    struct segment **segment; /* by number */
     size_t segments_n, segments_cap;
-    struct segment *active;         /* the last one, NULL: none; set by the committer under `segments`, never trimmed */
+    struct segment *active; /* the last one, NULL: none; set by the committer under `segments`, never trimmed */
 
     mutex state;
     struct stream_info *_Atomic streams[EVENT_STREAM_MAX + 1];
@@ -174,7 +174,7 @@ struct stream_log {
     uint64_t groups, records, syncs;
     struct watcher *watchers;
     uint32_t watchers_n, watchers_cap, watchers_free;
-    uint32_t *ready;                /* slots to be called by the committer */
+    uint32_t *ready; /* slots to be called by the committer */
     size_t ready_n, ready_cap;
     condition watcher_done;
 
@@ -186,20 +186,20 @@ struct stream_log {
     int64_t last_received_ms;
     int64_t space_checked_us;
     int64_t probed_us;
-    bool need_segment;              /* the active segment takes no further group */
+    bool need_segment; /* the active segment takes no further group */
     _Atomic uint64_t checkpoint_bytes; /* of the newest segment's first frame */
-    uint32_t dirty_epochs;          /* streams whose newest epoch is not in the log */
+    uint32_t dirty_epochs; /* streams whose newest epoch is not in the log */
     _Atomic uint64_t active_keys, active_key_bytes; /* for others to read */
-    struct frame_cache cache;       /* dedupe and idempotency hits */
+    struct frame_cache cache; /* dedupe and idempotency hits */
 
     /* the keeper: prepares the next segment, seals finished ones */
     struct thread keeper;
     mutex keep;
     condition keep_wanted;
     bool keep_stop, keep_work;
-    int prepared_file;              /* -1 none */
+    int prepared_file; /* -1 none */
     uint32_t prepared_number;
-    uint32_t taken_number;          /* highest number that the committer has made or tried to make */
+    uint32_t taken_number; /* highest number that the committer has made or tried to make */
     uint64_t prepared_bytes;
 };
 
@@ -221,9 +221,9 @@ enum status segment_bytes(const struct segment *segment, uint64_t n, struct host
 
 /* ---- index.c ---- */
 struct stream_info *stream_get(const struct stream_log *log, uint16_t number); /* NULL: unknown */
-struct stream_info *stream_make(struct stream_log *log, uint16_t number);      /* also when only the log knows it */
+struct stream_info *stream_make(struct stream_log *log, uint16_t number); /* also when only the log knows it */
 void stream_info_free(struct stream_info *info);
-struct partition *partition_make(struct stream_info *info, uint16_t number);   /* grows the array */
+struct partition *partition_make(struct stream_info *info, uint16_t number); /* grows the array */
 /* Enters one frame at its position; the caller holds `state` once threads run. */
 void index_frame(struct stream_log *log, struct segment *segment, uint64_t at, const struct frame_header *header, uint64_t payload_bytes);
 struct extent *extent_add(struct partition *partition, struct segment *segment);
@@ -242,12 +242,12 @@ enum status checkpoint_apply(struct stream_log *log, struct str bytes, struct er
 void stream_forget_mark(struct stream_log *log, uint16_t number);
 
 /* ---- dedupe.c ---- */
-struct candidate {                  /* one record of a group that asks whether its key is there */
+struct candidate { /* one record of a group that asks whether its key is there */
     struct hash128 hash;
     uint16_t stream;
-    int64_t not_before_ms;          /* older first ones do not count */
+    int64_t not_before_ms; /* older first ones do not count */
     bool found;
-    enum status failed;             /* the disk could not say */
+    enum status failed; /* the disk could not say */
     struct event_id first;
 };
 struct key_table *key_table_new(void);
@@ -278,7 +278,8 @@ void idempotency_put(struct idempotency_table *table, struct idempotency_entry e
 const struct idempotency_entry *idempotency_find(const struct idempotency_table *table, uint16_t stream, struct hash128 key);
 void idempotency_drop_below(struct idempotency_table *table, log_position position);
 /* One entry of a FRAME_IDEMPOTENCY. */
-void idempotency_encode(struct buf *out, uint16_t stream, struct hash128 key, const struct idempotency_answer *answer, const struct event_id *ids, int64_t received_ms);
+void idempotency_encode(
+    struct buf *out, uint16_t stream, struct hash128 key, const struct idempotency_answer *answer, const struct event_id *ids, int64_t received_ms);
 /* Reads the entry at *at of a frame's raw bytes, moves *at behind it. ids: room for ids_max, NULL to skip them. */
 bool idempotency_decode(struct str raw, size_t *at, int64_t received_ms, uint16_t *stream, struct hash128 *key, struct idempotency_answer *answer,
     struct event_id *ids, uint32_t ids_max);
@@ -288,38 +289,38 @@ bool idempotency_index_frame(struct stream_log *log, struct segment *segment, ui
 
 /* ---- group.c ---- */
 struct frame_plan {
-    struct partition *partition;    /* NULL: control frame */
+    struct partition *partition; /* NULL: control frame */
     struct frame_header header;
-    size_t at;                      /* in the group's bytes */
+    size_t at; /* in the group's bytes */
     char *cursor;
     struct str source, content_type; /* of the last record */
     uint64_t payload_bytes;
-    size_t control_at;              /* raw bytes of a control frame, in group->control */
+    size_t control_at; /* raw bytes of a control frame, in group->control */
 };
 
-struct planned {                    /* one record of the group */
-    uint32_t frame;                 /* UINT32_MAX: duplicate, not stored */
+struct planned { /* one record of the group */
+    uint32_t frame; /* UINT32_MAX: duplicate, not stored */
     uint32_t index;
     uint32_t wire_flags;
-    uint32_t candidate;             /* UINT32_MAX: none */
+    uint32_t candidate; /* UINT32_MAX: none */
 };
 
-struct answer {                     /* one request of the group */
+struct answer { /* one request of the group */
     struct stream_append *request;
     struct stream_result result;
-    uint32_t replay_of;             /* index + 1 of the request of this group with the same key, 0 none */
+    uint32_t replay_of; /* index + 1 of the request of this group with the same key, 0 none */
     uint32_t first_planned;
-    bool planned;                   /* has records in the group */
+    bool planned; /* has records in the group */
 };
 
-struct slot_set {                   /* hash set of indices + 1, emptied for each group */
+struct slot_set { /* hash set of indices + 1, emptied for each group */
     uint32_t *slots;
     size_t cap, allocated;
 };
 
 struct group {
-    uint64_t stamp;                 /* tells plannings apart */
-    uint64_t number;                /* given when the bytes are made: the segment's first group may come before */
+    uint64_t stamp; /* tells plannings apart */
+    uint64_t number; /* given when the bytes are made: the segment's first group may come before */
     int64_t received_ms;
     struct answer *answers;
     size_t answers_n, answers_cap;
@@ -329,12 +330,12 @@ struct group {
     size_t planned_n, planned_cap;
     struct candidate *candidates;
     size_t candidates_n, candidates_cap;
-    struct slot_set fresh;          /* candidates stored by this group */
-    struct slot_set keys;           /* answers with an idempotency key */
-    struct buf control;             /* payloads of control frames */
+    struct slot_set fresh; /* candidates stored by this group */
+    struct slot_set keys; /* answers with an idempotency key */
+    struct buf control; /* payloads of control frames */
     struct buf idempotency;
     uint32_t idempotency_n;
-    char *bytes;                    /* the group as written */
+    char *bytes; /* the group as written */
     size_t bytes_n, bytes_cap;
     uint64_t records;
 };
@@ -353,7 +354,7 @@ void group_encode(struct stream_log *log, struct group *group, uint32_t salt);
 void group_undo(struct stream_log *log, struct group *group);
 
 /* ---- queue.c ---- */
-struct taken {                      /* what the committer took from the queue */
+struct taken { /* what the committer took from the queue */
     struct stream_append *requests;
     struct command *commands;
     bool stop;
@@ -391,7 +392,7 @@ void watch_run(struct stream_log *log); /* the committer: calls the ready ones *
 
 /* ---- reader.c ---- */
 /* Position and time of the frame that holds the first record at or behind `offset`. */
-enum status locate_frame(struct stream_log *log, uint16_t stream, uint16_t partition, uint64_t offset, log_position *position, int64_t *received_ms,
-    struct err *err);
+enum status locate_frame(
+    struct stream_log *log, uint16_t stream, uint16_t partition, uint64_t offset, log_position *position, int64_t *received_ms, struct err *err);
 
 #endif

@@ -48,7 +48,8 @@ uint64_t stream_watch(struct stream_log *log, uint16_t stream, uint16_t partitio
         struct partition *p = info && partition < info->partitions_n ? info->partitions[partition] : NULL;
         uint32_t slot = slot_take(log);
         struct watcher *w = &log->watchers[slot];
-        *w = (struct watcher){.generation = w->generation, .stream = stream, .partition = partition, .offset = offset, .f = f, .context = context, .state = WATCH_ARMED};
+        *w = (struct watcher){
+            .generation = w->generation, .stream = stream, .partition = partition, .offset = offset, .f = f, .context = context, .state = WATCH_ARMED};
         at_once = !p || info->forgotten || p->end_offset > offset; /* nothing to wait for: the reader finds out by itself */
         if (at_once) {
             make_ready(log, slot);

@@ -106,7 +106,7 @@ static void name_set(struct names *names, const char *path, struct inode *inode)
     if (!row) {
         must(names->n < NAMES_MAX && strlen(path) < sizeof row->path);
         row = &names->rows[names->n++];
-        strcpy(row->path, path);
+        memcpy(row->path, path, strlen(path) + 1);
     }
     row->inode = inode;
 }
@@ -115,7 +115,7 @@ static void name_change(struct faulty_fs *f, const char *path, struct inode *ino
     name_set(&f->seen, path, inode);
     struct name_change *c = mem_zalloc(sizeof *c);
     must(strlen(path) < sizeof c->name.path);
-    strcpy(c->name.path, path);
+    memcpy(c->name.path, path, strlen(path) + 1);
     c->name.inode = inode;
     *f->changes_last = c;
     f->changes_last = &c->next;
@@ -411,9 +411,23 @@ struct faulty_fs *faulty_fs_new(uint64_t seed) {
     f->random = seed * UINT64_C(0x9E3779B97F4A7C15) + 1;
     f->changes_last = &f->changes;
     mutex_init(&f->lock);
-    f->table = (struct fs){.self = f, .open = faulty_open, .close = faulty_close, .pread = faulty_pread, .pwrite = faulty_pwrite, .sync_data = faulty_sync,
-        .allocate = faulty_allocate, .truncate = faulty_truncate, .stat = faulty_stat, .stat_file = faulty_stat_file, .rename = faulty_rename,
-        .unlink = faulty_unlink, .mkdir = faulty_mkdir, .rmdir = faulty_rmdir, .list = faulty_list, .sync_dir = faulty_sync_dir, .free_bytes = faulty_free_bytes};
+    f->table = (struct fs){.self = f,
+        .open = faulty_open,
+        .close = faulty_close,
+        .pread = faulty_pread,
+        .pwrite = faulty_pwrite,
+        .sync_data = faulty_sync,
+        .allocate = faulty_allocate,
+        .truncate = faulty_truncate,
+        .stat = faulty_stat,
+        .stat_file = faulty_stat_file,
+        .rename = faulty_rename,
+        .unlink = faulty_unlink,
+        .mkdir = faulty_mkdir,
+        .rmdir = faulty_rmdir,
+        .list = faulty_list,
+        .sync_dir = faulty_sync_dir,
+        .free_bytes = faulty_free_bytes};
     return f;
 }
 

@@ -55,9 +55,7 @@ static inline void fixture_begin(struct fixture *f, uint64_t seed) {
     f->arena = arena_new();
 }
 
-static inline enum status fixture_try_open(struct fixture *f) {
-    return stream_log_open(&f->options, f->streams, f->streams_n, &f->log, &f->recovery, &f->err);
-}
+static inline enum status fixture_try_open(struct fixture *f) { return stream_log_open(&f->options, f->streams, f->streams_n, &f->log, &f->recovery, &f->err); }
 
 static inline void fixture_open(struct fixture *f) {
     if (fixture_try_open(f) != OK) fail_msg("open: %s", f->err.text);
@@ -77,12 +75,16 @@ static inline void fixture_end(struct fixture *f) {
 }
 
 static inline struct stream_record record_of(const char *key, const char *payload) {
-    return (struct stream_record){.payload = str_of(payload), .key = str_of(key), .source = STR("http"), .content_type = STR("application/json"),
+    return (struct stream_record){.payload = str_of(payload),
+        .key = str_of(key),
+        .source = STR("http"),
+        .content_type = STR("application/json"),
         .flags = RECORD_UTF8_VALID | (key ? 0 : RECORD_NO_KEY)};
 }
 
 /* Appends n records in one request; ids into `ids`. */
-static inline enum status append(struct fixture *f, uint16_t stream, const struct stream_record *records, uint32_t n, struct event_id *ids, struct stream_result *result) {
+static inline enum status append(
+    struct fixture *f, uint16_t stream, const struct stream_record *records, uint32_t n, struct event_id *ids, struct stream_result *result) {
     struct stream_append request = {.stream = stream, .records = records, .n = n, .ids = ids};
     return stream_append_wait(f->log, &request, result, &f->err);
 }

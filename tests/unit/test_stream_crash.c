@@ -24,7 +24,7 @@ struct sent { /* one request; an idempotent one may be sent again */
     bool acknowledged, unclear; /* unclear: some submission failed, its fate is not known */
     atomic_int finished;
     struct stream_result result;
-    uint32_t found;          /* of its own records, in the last check */
+    uint32_t found; /* of its own records, in the last check */
 };
 
 struct found {
@@ -142,8 +142,10 @@ static void one_round(struct history *h) {
             if (s && !s->request.has_idempotency) s = NULL;
         }
         if (!s) s = make_request(h);
-        if (submit(h, s)) batch[n++] = s;
-        else wanted--;
+        if (submit(h, s))
+            batch[n++] = s;
+        else
+            wanted--;
     }
     for (int i = 0; i < n; i++) settle(h, batch[i]);
 }
@@ -316,8 +318,10 @@ static void grow(struct history *h) {
     struct stream_definition more = *d;
     if (more.partitions >= 6) return;
     more.partitions++;
-    if (stream_define(h->f.log, &more, NULL) == OK) *d = more;
-    else *d = roll(h, 2) ? more : *d; /* unclear: the ledger may say either */
+    if (stream_define(h->f.log, &more, NULL) == OK)
+        *d = more;
+    else
+        *d = roll(h, 2) ? more : *d; /* unclear: the ledger may say either */
 }
 
 /* Opens, if need be through more power cuts while recovering. */
@@ -363,8 +367,10 @@ static void one_life(struct history *h) {
     }
     bool crash = cut || roll(h, 2);
     fixture_close(&h->f);
-    if (crash) faulty_fs_crash(h->f.disk);
-    else faulty_fs_set(h->f.disk, (struct faulty_knobs){0});
+    if (crash)
+        faulty_fs_crash(h->f.disk);
+    else
+        faulty_fs_set(h->f.disk, (struct faulty_knobs){0});
     open_again(h);
     check_all(h);
 }

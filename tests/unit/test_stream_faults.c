@@ -155,8 +155,10 @@ static void a_full_queue_is_busy_and_nothing_is_lost(void **state) {
         a[i].record = record_of("k", "x");
         a[i].request = (struct stream_append){.stream = 1, .records = &a[i].record, .n = 1, .ids = &a[i].id, .done = async_done, .context = &a[i]};
         enum status s = stream_submit(f.log, &a[i].request, &f.err);
-        if (s == OK) taken++;
-        else busy++;
+        if (s == OK)
+            taken++;
+        else
+            busy++;
         assert_true(s == OK || s == E_BUSY);
         submitted[i] = s == OK;
         if (i == 0) usleep(10000);
@@ -191,7 +193,8 @@ static void damage_below_durable_is_set_aside(void **state) {
         fixture_begin(&f, 6);
         f.streams[0].partitions = 1;
         fixture_open(&f);
-        struct event_id a = append_one(&f, 1, "k", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"), b = append_one(&f, 1, "k", "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb");
+        struct event_id a = append_one(&f, 1, "k", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
+                        b = append_one(&f, 1, "k", "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb");
         struct event_id c = append_one(&f, 1, "k", "c"), other = append_one(&f, 2, "k", "other");
         flip(&f, b, into);
         struct stored_record r;
@@ -276,7 +279,8 @@ static void damage_just_before_a_torn_tail(void **state) {
     faulty_fs_set(f.disk, (struct faulty_knobs){.sync_delay_us = 20000});
     for (int i = 0; i < 3; i++) { /* the second and third meet in one group, with a frame for each stream */
         both[i].record = pair[0];
-        both[i].request = (struct stream_append){.stream = (uint16_t)(i == 2 ? 2 : 1), .records = &both[i].record, .n = 1, .ids = &both[i].id, .done = async_done, .context = &both[i]};
+        both[i].request = (struct stream_append){
+            .stream = (uint16_t)(i == 2 ? 2 : 1), .records = &both[i].record, .n = 1, .ids = &both[i].id, .done = async_done, .context = &both[i]};
         assert_int_equal(stream_submit(f.log, &both[i].request, &f.err), OK);
         if (i == 0) usleep(5000);
     }

@@ -17,8 +17,13 @@ static size_t real_segment(char *out, size_t size) {
         records[0].flags |= RECORD_DEDUPE;
         records[0].dedupe = stream_dedupe_hash(f.log, 1, str_make(&i, sizeof i));
         struct event_id ids[3];
-        struct stream_append request = {.stream = (uint16_t)(1 + i % 2), .records = records, .n = 3, .ids = ids, .has_idempotency = i % 4 == 0,
-            .idempotency_key = {(uint64_t)i, 1}, .body_hash = {2, 3}};
+        struct stream_append request = {.stream = (uint16_t)(1 + i % 2),
+            .records = records,
+            .n = 3,
+            .ids = ids,
+            .has_idempotency = i % 4 == 0,
+            .idempotency_key = {(uint64_t)i, 1},
+            .body_hash = {2, 3}};
         assert_int_equal(stream_append_wait(f.log, &request, NULL, &f.err), OK);
     }
     assert_int_equal(stream_forget(f.log, 2, &f.err), OK);
