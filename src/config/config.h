@@ -153,7 +153,7 @@ struct config_source {
     const char *file_encoding; /* NULL: detected */
     const char *const *nulls; /* texts that are NULL besides the empty unquoted cell */
     size_t nulls_n;
-    uint64_t record_bytes_max, columns_max;
+    uint64_t record_bytes_max, columns_max, file_bytes_max;
     enum config_ready ready;
     int64_t quiet_ms; /* unchanged for so long = complete */
     struct config_protection protect;

@@ -175,6 +175,8 @@ static const struct option SOURCE[] = {
     ROW(config_source, "nulls", TEXTS, nulls, NULL, 0, 64, NULL, LANDING, "Texts that mean `no value`, besides the empty cell."),
     ROW(config_source, "record_bytes_max", BYTES, record_bytes_max, "4MiB", KIB, 64 * MIB, NULL, LANDING, "Largest record; larger ones go to quarantine."),
     ROW(config_source, "columns_max", NUMBER, columns_max, "2000", 1, 20000, NULL, LANDING, "Most columns of a file; files with more are rejected."),
+    ROW(config_source, "file_bytes_max", BYTES, file_bytes_max, "100GB", KIB, 10 * 1024 * GIB, NULL, LANDING,
+        "Largest file after decompression; larger ones are rejected, compression bombs among them."),
     ROW(config_source, "ready", CHOICE, ready, "quiet", 0, 0, "quiet|rename", LANDING,
         "`rename`: writers rename files in when they are complete, so every file with an ordinary name is taken at once."),
     ROW(config_source, "quiet", DURATION, quiet_ms, "2s", 100, DAY, NULL, LANDING, "A file that has not changed for so long is complete."),

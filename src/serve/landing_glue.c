@@ -43,7 +43,8 @@ static struct landing_source source_of(const struct config_source *c) {
             .nulls = c->nulls,
             .nulls_n = c->nulls_n,
             .record_bytes_max = c->record_bytes_max,
-            .columns_max = c->columns_max}};
+            .columns_max = c->columns_max,
+            .file_bytes_max = c->file_bytes_max}};
 }
 
 /* ---- call-backs of the watcher ---- */
