@@ -1,10 +1,11 @@
 /* The command line: parsing, "did you mean", texts made from the table, where SQL statements end. */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+
+#include <cmocka.h>
 
 #include "base/buf.h"
 #include "cli/command.h"

@@ -1,11 +1,12 @@
 /* Small files of the data folder, log files with rotation, the API description. */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#include <cmocka.h>
 
 #include "base/mem.h"
 #include "serve/node_priv.h"
