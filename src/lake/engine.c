@@ -760,9 +760,6 @@ enum status engine_copy(struct engine *engine, struct arena *arena, const struct
         struct wire_in in = {call->frame.p, call->frame.n, false};
         if (st == OK && header.kind == ANSWER_COPIED) {
             got = wire_get_copied(&in, arena, &copied);
-        } else if (st == OK && header.kind == ANSWER_PROGRESS && copy->progress) {
-            double fraction = (double)wire_u64(&in) / 1e6;
-            copy->progress(copy->progress_context, fraction);
         }
     }
     if (st == OK && !got) {

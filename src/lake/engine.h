@@ -130,8 +130,6 @@ struct engine_copy {
     uint32_t row_group_rows;       /* default 20,480 */
     const struct engine_view *view; /* may be NULL */
     int64_t time_ms;               /* 0: none */
-    void (*progress)(void *context, double fraction); /* may be NULL; about once a second */
-    void *progress_context;
 };
 
 struct engine_copied {

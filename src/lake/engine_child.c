@@ -9,7 +9,6 @@
 #include "base/mem.h"
 
 #define WATCH_MS 50 /* how soon a gone caller is noticed */
-#define PROGRESS_MS 1000
 #define FLUSH_BYTES 65536u
 #define TABLES_MAX (1u << 20) /* numbers that a server uses */
 
@@ -149,28 +148,20 @@ static void *statement_run(void *argument) {
 
 /* ---- watcher ---- */
 
-static void watch_one(struct statement *s, int64_t now, bool second) { /* with child->lock */
+static void watch_one(struct statement *s, int64_t now) { /* with child->lock */
     if (s->stop == STOP_NONE && host_peer_gone(s->fd)) {
         s->stop = STOP_CANCELLED;
     }
     if (s->stop == STOP_NONE && s->deadline_ms && now > s->deadline_ms) {
         s->stop = STOP_TIMEOUT;
     }
-    if (s->session && s->session->statement == s && s->session->ready) {
-        if (s->stop != STOP_NONE) {
-            duckdb_interrupt(s->session->connection); /* again and again: one that comes between two steps of a statement is lost */
-        } else if (second && s->request.kind == CALL_COPY) {
-            duckdb_query_progress_type p = duckdb_query_progress(s->session->connection);
-            BUF_SCOPE(payload);
-            buf_u64(&payload, p.percentage > 0 ? (uint64_t)(p.percentage * 1e4) : 0);
-            send_frame(s, ANSWER_PROGRESS, buf_view(&payload), NULL); /* small: fits the socket's buffer, the reader takes it at once */
-        }
+    if (s->stop != STOP_NONE && s->session && s->session->statement == s && s->session->ready) {
+        duckdb_interrupt(s->session->connection); /* again and again: one that comes between two steps of a statement is lost */
     }
 }
 
 static void *watcher_run(void *argument) {
     struct child *child = argument;
-    int64_t reported = 0;
     mutex_lock(&child->lock);
     for (;;) {
         if (!child->statements) {
@@ -178,11 +169,9 @@ static void *watcher_run(void *argument) {
             continue;
         }
         int64_t now = now_ms(child);
-        bool second = now - reported >= PROGRESS_MS;
-        reported = second ? now : reported;
         for (struct statement *s = child->statements; s; s = s->next) {
             if (pthread_mutex_trylock(&s->lock) == 0) { /* held: its thread is sending, and sees a gone caller by itself */
-                watch_one(s, now, second);
+                watch_one(s, now);
                 mutex_unlock(&s->lock);
             } else if (s->deadline_ms && now > s->deadline_ms && s->stop == STOP_NONE) {
                 s->stop = STOP_TIMEOUT;
@@ -241,7 +230,6 @@ static bool start_statement(struct child *child, struct str payload, int fd) {
     s->arena = arena;
     s->child = child;
     s->fd = fd;
-    s->progress = -1;
     s->deadline_ms = s->request.time_ms ? now_ms(child) + s->request.time_ms : 0;
     mutex_init(&s->lock);
     s->tables = arena_new_array(arena, struct child_table *, s->request.tables_n);

@@ -71,8 +71,6 @@ struct statement {
     int fd;
     int64_t deadline_ms; /* monotonic; 0: none */
     _Atomic enum stop stop;
-    _Atomic int progress; /* millionths; -1: not known */
-    bool sent; /* something of the answer is out, progress may follow */
     mutex lock; /* the lists below, and sending on fd */
     struct log_scan **scans; /* ended only after the result is destroyed: DuckDB's vectors point into their memory */
     size_t scans_n, scans_cap;

@@ -22,7 +22,6 @@ enum wire_kind {
     CONTROL_ENDED,
     ANSWER_HEAD = 16, /* JSON of the columns */
     ANSWER_DATA, /* bytes of the result */
-    ANSWER_PROGRESS, /* u64, millionths done */
     ANSWER_COPIED, /* struct engine_copied */
     ANSWER_END, /* u64 rows */
     ANSWER_ERROR, /* u32 status, text */
