@@ -246,6 +246,7 @@ extern const struct engine_column bronze_columns[];
 extern const size_t bronze_columns_n;
 enum status lake_flush_stream(struct lake *lake, struct lake_stream *stream, struct err *err);
 enum status maintain_orphans(struct lake *lake, int64_t older_than_ms, uint64_t *deleted, struct err *err);
+bool maintain_has_too_many_snapshots(const struct table_version *version);
 enum status maintain_trim(struct lake *lake, struct err *err);
 void maintain_run(struct lake *lake); /* one round over all tables, called by the writer thread */
 enum status maintain_retention(struct lake *lake, const struct lake_stream *stream, struct err *err);

@@ -150,7 +150,7 @@ void maintain_run(struct lake *lake) {
     note(NULL, "listing", s, &err);
     for (size_t i = 0; !s && i < n; i++) {
         gauges(all[i]);
-        if (!stopping(lake) && is_ours(lake, all[i])) maintain_table(lake, all[i], round % EXPIRE_EVERY_ROUNDS == 0);
+        if (!stopping(lake) && is_ours(lake, all[i])) maintain_table(lake, all[i], round % EXPIRE_EVERY_ROUNDS == 0 || maintain_has_too_many_snapshots(all[i]));
         table_unref(&all[i]);
     }
     maintain_all_retention(lake);

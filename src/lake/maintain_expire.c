@@ -7,6 +7,8 @@
 #include "lake/lake_priv.h"
 
 #define KEEP_SNAPSHOTS 10
+/* Beyond this many the oldest go before their time: each commit writes them all, and streams may be flushed every second. */
+#define SNAPSHOTS_MAX 500
 
 /* Everything that a set of snapshots names, as local paths. */
 struct reach {
@@ -126,14 +128,27 @@ static size_t would_expire(const struct table_version *v, int64_t older_than_ms,
     return n;
 }
 
+static int64_t default_limit_ms(struct lake *lake, const struct table_version *v) {
+    int64_t limit_ms = host_wall_ms(lake->o.host) - lake->o.snapshot_retention_ms;
+    const json_t *snapshots = json_object_get(v->metadata, "snapshots");
+    size_t n = json_array_size(snapshots);
+    if (n <= SNAPSHOTS_MAX) return limit_ms;
+    int64_t oldest_kept_ms = ice_int(json_array_get(snapshots, n - SNAPSHOTS_MAX), "timestamp-ms", 0); /* appended in order of time */
+    return oldest_kept_ms > limit_ms ? oldest_kept_ms : limit_ms;
+}
+
+bool maintain_has_too_many_snapshots(const struct table_version *v) {
+    return json_array_size(json_object_get(v->metadata, "snapshots")) > SNAPSHOTS_MAX * 6 / 5;
+}
+
 enum status lake_expire(struct lake *lake, const char *schema, const char *name, int64_t older_than_ms, struct lake_maintained *out, struct err *err) {
     must(lake && out);
     size_t keep = older_than_ms ? 1 : KEEP_SNAPSHOTS; /* asked for by hand: only the current one is sacred */
-    int64_t limit_ms = older_than_ms ? older_than_ms : host_wall_ms(lake->o.host) - lake->o.snapshot_retention_ms;
     struct table_version *v;
     enum status s = table_get(lake, schema, name, &v, err);
     if (s) return s;
     if (!v->metadata) s = err_set(err, E_CORRUPT, "%s", v->unreadable);
+    int64_t limit_ms = s ? 0 : older_than_ms ? older_than_ms : default_limit_ms(lake, v);
     size_t n = s ? 0 : would_expire(v, limit_ms, keep);
     table_unref(&v);
     struct lake_maintained done = {.snapshots_expired = n};
@@ -218,6 +233,39 @@ static enum status sweep_table(struct lake *lake, const struct table_version *v,
     return s;
 }
 
+/* Folders that the catalog does not know and that have no metadata file either: left of a dropped table. With metadata they may be registered again. */
+static bool has_metadata(const struct fs *fs, const char *dir) {
+    ARENA_SCOPE(tmp);
+    struct fs_entry *entries;
+    size_t n;
+    if (fs->list(fs->self, tmp, arena_printf(tmp, "%s/metadata", dir), &entries, &n, NULL)) return false;
+    for (size_t i = 0; i < n; i++)
+        if (str_ends(str_of(entries[i].name), STR(".metadata.json"))) return true;
+    return false;
+}
+
+static void sweep_dropped(struct lake *lake, int64_t older_than_ms, uint64_t *deleted) {
+    const struct fs *fs = lake->o.host->fs;
+    ARENA_SCOPE(arena);
+    struct fs_entry *schemas, *names;
+    size_t schemas_n, names_n;
+    if (fs->list(fs->self, arena, lake->dir, &schemas, &schemas_n, NULL)) return;
+    for (size_t i = 0; i < schemas_n; i++) {
+        char *folder = arena_printf(arena, "%s/%s", lake->dir, schemas[i].name);
+        if (!schemas[i].stat.is_dir || !strcmp(schemas[i].name, "tmp") || fs->list(fs->self, arena, folder, &names, &names_n, NULL)) continue;
+        for (size_t k = 0; k < names_n; k++) {
+            char *dir = arena_printf(arena, "%s/%s", folder, names[k].name);
+            struct table_version nothing = {.dir = dir};
+            if (!names[k].stat.is_dir || has_metadata(fs, dir)) continue;
+            struct reach none = reach_begin(lake, arena, &nothing);
+            struct sweep w = {.reach = &none, .older_than_ms = older_than_ms};
+            sweep_folder(&w, dir, 0, NULL);
+            *deleted += w.deleted;
+            reach_end(&none);
+        }
+    }
+}
+
 /* Under the commit lock: files of a commit under way are not named yet. Those of foreign writers are protected by the age. */
 enum status maintain_orphans(struct lake *lake, int64_t older_than_ms, uint64_t *deleted, struct err *err) {
     ARENA_SCOPE(tmp);
@@ -235,10 +283,14 @@ enum status maintain_orphans(struct lake *lake, int64_t older_than_ms, uint64_t 
         mutex_unlock(&lake->commit_lock);
         table_unref(&all[i]);
     }
+    mutex_lock(&lake->commit_lock);
+    if (!s) sweep_dropped(lake, older_than_ms, deleted);
+    mutex_unlock(&lake->commit_lock);
     lake_delete_due(lake);
     return s;
 }
 
+/* Metadata files go at once: a table that was dropped is not to be found by `register --recover`. No reader needs them any more. */
 static void doom_tree(struct lake *lake, const char *dir, int depth) {
     const struct fs *fs = lake->o.host->fs;
     ARENA_SCOPE(tmp);
@@ -248,7 +300,12 @@ static void doom_tree(struct lake *lake, const char *dir, int depth) {
     for (size_t i = 0; i < n; i++) {
         char *path = arena_printf(tmp, "%s/%s", dir, entries[i].name);
         if (entries[i].stat.is_dir) doom_tree(lake, path, depth + 1);
-        if (entries[i].stat.is_file) lake_delete_later(lake, path);
+        if (!entries[i].stat.is_file) continue;
+        if (str_ends(str_of(path), STR(".metadata.json"))) {
+            fs->unlink(fs->self, path, NULL);
+        } else {
+            lake_delete_later(lake, path);
+        }
     }
 }
 

@@ -38,7 +38,7 @@ struct flush {
     struct lake_stream *stream;
     struct arena *arena;
     uint16_t partitions;
-    uint64_t *start, *end;
+    uint64_t *at, *start, *end; /* per partition: what the table says; offsets [start, end) are flushed */
     uint64_t expected; /* rows */
     log_position from, to;
     int64_t *hours; /* receipt hours to look into */
@@ -68,11 +68,13 @@ static enum status plan(struct flush *f, const struct table_version *v, struct e
     enum status s = stream_state(f->lake->o.log, f->arena, f->stream->number, &state, err);
     if (s) return s;
     f->partitions = state.partitions_n;
+    f->at = arena_new_array(f->arena, uint64_t, (size_t)f->partitions + 1);
     f->start = arena_new_array(f->arena, uint64_t, (size_t)f->partitions + 1);
     f->end = arena_new_array(f->arena, uint64_t, (size_t)f->partitions + 1);
     for (uint16_t i = 0; i < f->partitions; i++) {
         const struct partition_state *p = &state.partitions[i];
-        f->start[i] = table_position(v, f->stream->number, i);
+        f->at[i] = table_position(v, f->stream->number, i);
+        f->start[i] = f->at[i] > p->landed_offset ? f->at[i] : p->landed_offset; /* should somebody take the table's position away, we still know it */
         f->end[i] = p->end_offset > f->start[i] ? p->end_offset : f->start[i];
         uint64_t first = f->start[i];
         if (p->start_offset > first && f->end[i] > first) {
@@ -155,7 +157,7 @@ static enum status same_positions(void *context, const struct table_version *bas
     const struct flush *f = context;
     for (uint16_t i = 0; i < f->partitions; i++) {
         uint64_t at = table_position(base, f->stream->number, i);
-        if (at != f->start[i])
+        if (at != f->at[i])
             return err_set(err, E_CONFLICT, "stream %s partition %u: the table is at offset %" PRIu64 ", the flush began at %" PRIu64, f->stream->name, i, at,
                 f->start[i]);
     }
@@ -176,7 +178,7 @@ static enum status commit(struct flush *f, struct err *err) {
     const char **properties = arena_new_array(f->arena, const char *, 2 * (size_t)f->partitions + 1);
     size_t n = 0;
     for (uint16_t i = 0; i < f->partitions; i++) {
-        if (f->end[i] == f->start[i]) continue;
+        if (!f->end[i]) continue; /* unchanged ones too: the newest summary names them all */
         properties[n++] = arena_printf(f->arena, POSITION_PREFIX "%u.%u", f->stream->number, i);
         properties[n++] = arena_printf(f->arena, "%" PRIu64, f->end[i]);
     }

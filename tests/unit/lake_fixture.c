@@ -23,6 +23,14 @@ static void note(struct test_disk *d, struct map *map, const char *path, bool ad
     if (add) map_put(map, str_of(path), mem_strdup(path));
 }
 
+static void note_handle(struct test_disk *d, struct map *map, int file, bool add) {
+    mutex_lock(&d->lock);
+    char *path = file < 1024 && d->paths[file] ? mem_strdup(d->paths[file]) : NULL;
+    mutex_unlock(&d->lock);
+    if (path) note(d, map, path, add);
+    free(path);
+}
+
 static enum status t_open(void *self, const char *path, int flags, int *file, struct err *err) {
     struct test_disk *d = self;
     bool makes = (flags & FS_CREATE) && !fs_exists(d->below, path);
@@ -49,7 +57,7 @@ static enum status t_pread(void *self, int file, void *bytes, size_t n, uint64_t
 static enum status t_pwrite(void *self, int file, const void *bytes, size_t n, uint64_t offset, struct err *err) {
     struct test_disk *d = self;
     enum status s = step(d, err);
-    note(d, d->unsynced, d->paths[file], true);
+    note_handle(d, d->unsynced, file, true);
     if (s) { /* half of it may be there */
         d->below->pwrite(d->below->self, file, bytes, n / 2, offset, NULL);
         return s;
@@ -59,7 +67,7 @@ static enum status t_pwrite(void *self, int file, const void *bytes, size_t n, u
 static enum status t_sync_data(void *self, int file, struct err *err) {
     struct test_disk *d = self;
     enum status s = step(d, err);
-    if (!s) note(d, d->unsynced, d->paths[file], false); /* the power goes only in the test: no need to wait for the real disk */
+    if (!s) note_handle(d, d->unsynced, file, false); /* the power goes only in the test: no need to wait for the real disk */
     return s;
 }
 static enum status t_allocate(void *self, int file, uint64_t size, struct err *err) {
@@ -83,7 +91,9 @@ static enum status t_rename(void *self, const char *from, const char *to, struct
     enum status s = step(d, err);
     if (!s) s = d->below->rename(d->below->self, from, to, err);
     if (s) return s;
+    mutex_lock(&d->lock);
     bool unsynced = map_get(d->unsynced, str_of(from));
+    mutex_unlock(&d->lock);
     note(d, d->unsynced, from, false);
     note(d, d->unnamed, from, false);
     if (unsynced) note(d, d->unsynced, to, true);
@@ -272,7 +282,7 @@ void fixture_free(struct fixture *f) {
 struct lake_file fake_file(struct fixture *f, struct arena *arena, int64_t hour, uint64_t rows) {
     struct lake_file file = {.temporary_path = lake_temporary_path(f->lake, arena, ".parquet"), .hour_ms = hour * HOUR_MS, .rows = rows};
     fake_parquet(file.temporary_path, rows, &file.size_bytes);
-    test_disk_note_unsynced(&f->disk, file.temporary_path);
+    test_disk_note_unsynced(&fake_engine.fixture->disk, file.temporary_path); /* `f` may be a copy with its own error record */
     return file;
 }
 

@@ -249,10 +249,10 @@ static void a_changed_schema_is_a_conflict(void **state) {
 
 static void manifests_stay_few(void **state) {
     struct fixture *f = *state;
-    for (int i = 0; i < 260; i++) ok(append_rows(f, "t", 1, 500000 + i / 60, 3, NULL));
+    for (int i = 0; i < 130; i++) ok(append_rows(f, "t", 1, 500000 + i / 60, 3, NULL));
     struct table_version *v = version_of(f, "bronze", "t");
-    assert_int_equal(v->records, 780);
-    assert_int_equal(v->files_n, 260);
+    assert_int_equal(v->records, 390);
+    assert_int_equal(v->files_n, 130);
     assert_true(v->manifests_n <= 100);
     for (size_t i = 0; i < v->manifests_n; i++)
         for (size_t k = 0; k < v->parts[i]->n; k++) assert_true(v->parts[i]->files[k].sequence_number > 0 && v->parts[i]->files[k].hour >= 500000);
@@ -343,6 +343,138 @@ static void orphans_go_when_old(void **state) {
     assert_int_equal(rows_of(f, "bronze", "t"), 20);
     lake_delete_due(f->lake);
     assert_false(fs_exists(fs_real(), data));
+    check_sound(f);
+}
+
+/* A table that somebody has flushed 620 times. */
+static void add_snapshots(struct fixture *f, struct table_version *v) {
+    json_t *m = json_deep_copy(v->metadata);
+    int64_t now_ms = host_wall_ms(&f->host);
+    const char *list = ice_text(ice_current_snapshot(m), "manifest-list");
+    for (int i = 0; i < 619; i++) {
+        json_object_set_new(m, "last-updated-ms", json_integer(now_ms + 900 + i * 900));
+        ice_add_snapshot(m, &(struct ice_new_snapshot){.snapshot_id = 1000 + i, .sequence_number = 2 + i, .manifest_list = list, .operation = "append"});
+    }
+    ARENA_SCOPE(arena);
+    BUF_SCOPE(text);
+    ice_metadata_write(m, &text);
+    json_decref(m);
+    ok(fs_write_atomic(fs_real(), arena_printf(arena, "%s/metadata/00700-many.metadata.json", v->dir), buf_view(&text), &f->err));
+    ok(ledger_catalog_swap(f->ledger, "bronze", "t", v->pointer, table_uri(arena, v, "metadata/00700-many.metadata.json"), &f->err));
+}
+
+static void snapshots_are_limited_by_number(void **state) {
+    struct fixture *f = *state;
+    ok(append_rows(f, "t", 1, 400000, 10, NULL));
+    struct table_version *v = version_of(f, "bronze", "t");
+    add_snapshots(f, v);
+    table_unref(&v);
+    v = version_of(f, "bronze", "t");
+    assert_true(maintain_has_too_many_snapshots(v));
+    table_unref(&v);
+    struct lake_maintained done;
+    ok(lake_expire(f->lake, "bronze", "t", 0, &done, &f->err));
+    assert_int_equal(done.snapshots_expired, 120);
+    v = version_of(f, "bronze", "t");
+    assert_int_equal(json_array_size(json_object_get(v->metadata, "snapshots")), 500);
+    table_unref(&v);
+    assert_int_equal(rows_of(f, "bronze", "t"), 10);
+    check_sound(f);
+}
+
+static void dropped_tables_leave_nothing(void **state) {
+    struct fixture *f = *state;
+    ok(append_rows(f, "t", 2, 400000, 10, NULL));
+    struct table_version *v = version_of(f, "bronze", "t");
+    struct lake_pin *pin;
+    ok(lake_pin(f->lake, &pin, &f->err));
+    ok(ledger_catalog_drop(f->ledger, "bronze", "t", &f->err));
+    delete_table_files(f->lake, v);
+    assert_true(fs_exists(fs_real(), v->files[0])); /* pinned */
+    ARENA_SCOPE(arena);
+    struct table_version *gone;
+    assert_int_equal(table_get(f->lake, "bronze", "t", &gone, &f->err), E_NOT_FOUND);
+    lake_unpin(&pin); /* and now the power goes: the list of what is to be deleted is lost */
+    char *file = arena_strdup(arena, v->files[0]);
+    table_unref(&v);
+    while (f->lake->doomed) {
+        struct doomed *d = f->lake->doomed;
+        f->lake->doomed = d->next;
+        free(d->path);
+        free(d);
+    }
+    BUF_SCOPE(report);
+    ok(lake_register_recover(f->lake, &report, &f->err));
+    assert_int_equal(table_get(f->lake, "bronze", "t", &gone, &f->err), E_NOT_FOUND); /* not brought back */
+    uint64_t deleted = 0;
+    ok(maintain_orphans(f->lake, host_wall_ms(&f->host) + HOUR_MS, &deleted, &f->err));
+    assert_true(deleted >= 4);
+    lake_mark_dirty(f->lake);
+    assert_int_equal(table_get(f->lake, "bronze", "t", &gone, &f->err), E_NOT_FOUND);
+    lake_delete_due(f->lake);
+    assert_false(fs_exists(fs_real(), file));
+}
+
+/* ---- threads ---- */
+
+struct crowd {
+    struct fixture *f;
+    atomic_bool stop;
+    atomic_int pins;
+};
+
+static void *crowd_append(void *argument) {
+    struct crowd *c = argument;
+    struct fixture mine = {.lake = c->f->lake}; /* its own error record */
+    for (int i = 0; i < 40; i++)
+        if (append_rows(&mine, "t", 2, 400000 + i % 3, 10, NULL)) abort();
+    return NULL;
+}
+
+static void *crowd_read(void *argument) {
+    struct crowd *c = argument;
+    while (!atomic_load(&c->stop)) {
+        struct lake_pin *pin;
+        if (lake_pin(c->f->lake, &pin, NULL)) abort();
+        const struct engine_view *view = lake_pin_view(pin);
+        for (size_t i = 0; i < view->tables_n; i++)
+            for (size_t k = 0; k < view->tables[i].files_n; k++)
+                if (!fs_exists(fs_real(), view->tables[i].files[k])) abort(); /* a pinned file is there */
+        lake_unpin(&pin);
+        atomic_fetch_add(&c->pins, 1);
+    }
+    return NULL;
+}
+
+static void *crowd_maintain(void *argument) {
+    struct crowd *c = argument;
+    while (!atomic_load(&c->stop)) {
+        struct lake_maintained done;
+        enum status s = lake_compact(c->f->lake, "bronze", "t", true, &done, NULL);
+        if (s && s != E_CONFLICT) abort();
+        if (lake_expire(c->f->lake, "bronze", "t", INT64_MAX, &done, NULL)) abort();
+        lake_delete_due(c->f->lake);
+    }
+    return NULL;
+}
+
+static uint64_t count_by_size(struct fixture *f, const char *sql);
+
+static void writers_readers_and_maintenance_at_once(void **state) {
+    struct fixture *f = *state;
+    fake_engine.count = count_by_size;
+    ok(append_rows(f, "t", 2, 400000, 10, NULL));
+    struct crowd c = {.f = f};
+    struct thread threads[5] = {0};
+    void *(*const runs[5])(void *) = {crowd_append, crowd_append, crowd_read, crowd_read, crowd_maintain};
+    for (int i = 0; i < 5; i++) thread_start(&threads[i], "crowd", runs[i], &c);
+    thread_join(&threads[0]);
+    thread_join(&threads[1]);
+    atomic_store(&c.stop, true);
+    for (int i = 2; i < 5; i++) thread_join(&threads[i]);
+    assert_true(atomic_load(&c.pins) > 0);
+    assert_int_equal(rows_of(f, "bronze", "t"), 20 + 2 * 40 * 20);
+    lake_delete_due(f->lake);
     check_sound(f);
 }
 
@@ -475,6 +607,18 @@ static void the_catalog_is_rebuilt(void **state) {
     assert_int_equal(rows_of(f, "bronze", "t"), 130);
 }
 
+/* Rows of the inputs, by what the table says of each. */
+static uint64_t count_by_size(struct fixture *f, const char *sql) {
+    uint64_t n = 0;
+    struct table_version *v = NULL;
+    if (table_get(f->lake, "bronze", "t", &v, NULL)) abort();
+    for (size_t i = 0; i < v->manifests_n; i++)
+        for (size_t k = 0; k < v->parts[i]->n; k++)
+            if (strstr(sql, v->parts[i]->files[k].path)) n += (uint64_t)v->parts[i]->files[k].records;
+    table_unref(&v);
+    return n;
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(appends_add_up, setup, teardown),
@@ -489,6 +633,9 @@ int main(void) {
         cmocka_unit_test_setup_teardown(packing_and_expiry_respect_pins, setup, teardown),
         cmocka_unit_test_setup_teardown(pins_are_shared_while_nothing_changes, setup, teardown),
         cmocka_unit_test_setup_teardown(orphans_go_when_old, setup, teardown),
+        cmocka_unit_test_setup_teardown(snapshots_are_limited_by_number, setup, teardown),
+        cmocka_unit_test_setup_teardown(dropped_tables_leave_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(writers_readers_and_maintenance_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(delete_files_are_never_ignored, setup, teardown),
         cmocka_unit_test_setup_teardown(damaged_tables_do_not_stop_others, setup, teardown),
         cmocka_unit_test_setup_teardown(a_moved_lake_works, setup, teardown),
