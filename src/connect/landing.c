@@ -40,6 +40,7 @@ static struct metric failures_total = {
 static void source_begin(struct source_state *s, struct landing *landing, const struct landing_source *config) {
     s->landing = landing;
     s->config = config;
+    s->watched = -1;
     mutex_init(&s->busy);
     s->files_landed = metric_series(&files_total, config->name, "landed");
     s->files_rejected = metric_series(&files_total, config->name, "rejected");
@@ -82,8 +83,7 @@ enum status landing_open(const struct landing_options *options, struct landing *
 }
 
 bool landing_stopping(struct landing *landing) {
-    WITH_LOCK (&landing->lock)
-        ;
+    WITH_LOCK(&landing->lock);
     return landing->stopping;
 }
 
@@ -106,8 +106,7 @@ static enum status pass(struct source_state *s, struct landing_outcome *outcome,
 }
 
 static void poll_source(struct source_state *s) {
-    WITH_LOCK (&s->busy)
-        ;
+    WITH_LOCK(&s->busy);
     if (host_monotonic_ms(s->landing->options.host) < s->retry_at_ms) return;
     struct landing_outcome outcome = {0};
     struct err err = {0};
@@ -115,20 +114,54 @@ static void poll_source(struct source_state *s) {
     if (pass(s, &outcome, &left, &err) != OK && !landing_stopping(s->landing)) failed(s, &err);
 }
 
+/* ---- the watcher's thread ---- */
+
+static void watch_folders(struct landing *landing) {
+    for (size_t i = 0; landing->watch && i < landing->options.sources_n; i++) {
+        struct source_state *s = &landing->sources[i];
+        WITH_LOCK(&s->busy);
+        if (s->watched < 0 && s->reconciled) folder_watch_add(landing->watch, s->config->folder, &s->watched, NULL); /* without it: polled only */
+    }
+}
+
+/* Waits for the next poll, or for a file that is renamed in. */
+static void wait_for_files(struct landing *landing, int64_t poll_ms) {
+    if (!landing->watch) {
+        WITH_LOCK(&landing->lock);
+        if (!landing->stopping) condition_wait_ms(&landing->wake, &landing->lock, poll_ms);
+        return;
+    }
+    folder_watch_wait(landing->watch, poll_ms);
+    struct folder_event event;
+    while (folder_watch_next(landing->watch, &event)) {
+        for (size_t i = 0; i < landing->options.sources_n; i++) {
+            struct source_state *s = &landing->sources[i];
+            if (s->watched != event.folder) continue; /* only this thread changes it */
+            WITH_LOCK(&s->busy);
+            if (event.gone)
+                s->watched = -1;
+            else
+                landing_moved_in(s, event.name);
+        }
+    }
+}
+
 static void *run(void *argument) {
     struct landing *landing = argument;
     int64_t poll_ms = landing->options.poll_ms ? landing->options.poll_ms : LANDING_POLL_MS;
     while (!landing_stopping(landing)) {
         for (size_t i = 0; i < landing->options.sources_n && !landing_stopping(landing); i++) poll_source(&landing->sources[i]);
-        WITH_LOCK (&landing->lock)
-            ;
-        if (!landing->stopping) condition_wait_ms(&landing->wake, &landing->lock, poll_ms);
+        watch_folders(landing);
+        if (!landing_stopping(landing)) wait_for_files(landing, poll_ms);
     }
     return NULL;
 }
 
 void landing_start(struct landing *landing) {
-    if (landing->options.sources_n) thread_start(&landing->thread, "landing", run, landing);
+    struct err err;
+    if (landing->options.sources_n == 0) return;
+    if (folder_watch_new(&landing->watch, &err) != OK) log_warn("connect", "landing folders are polled only", LOG_STR("error", err.text), NULL);
+    thread_start(&landing->thread, "landing", run, landing);
 }
 
 void landing_stop(struct landing **landing_at) {
@@ -137,6 +170,7 @@ void landing_stop(struct landing **landing_at) {
     mutex_lock(&landing->lock);
     landing->stopping = true;
     condition_broadcast(&landing->wake);
+    if (landing->watch) folder_watch_wake(landing->watch);
     mutex_unlock(&landing->lock);
     thread_join(&landing->thread);
     for (size_t i = 0; i < landing->options.sources_n; i++) {
@@ -145,6 +179,7 @@ void landing_stop(struct landing **landing_at) {
         mutex_unlock(&landing->sources[i].busy);
         mutex_destroy(&landing->sources[i].busy);
     }
+    folder_watch_free(&landing->watch);
     condition_destroy(&landing->wake);
     mutex_destroy(&landing->lock);
     free(landing->sources);

@@ -7,10 +7,12 @@
 
 #include <stdatomic.h>
 
+#include "base/map.h"
 #include "base/metrics.h"
 #include "connect/landing.h"
 #include "connect/landing_rows.h"
 #include "host/thread.h"
+#include "host/watch.h"
 
 #define LANDING_BATCH_FILES 64 /* files of one commit at most */
 #define LANDING_BATCH_BYTES (256u << 20) /* of text; a larger file is a commit of its own */
@@ -40,6 +42,8 @@ struct source_state {
     bool reconciled;
     struct seen_file *seen;
     size_t seen_n;
+    struct map *moved_in; /* names that were renamed into the folder since the last scan */
+    int watched; /* number of the folder in landing.watch; -1: not watched */
     int64_t retry_at_ms, backoff_ms; /* monotonic */
     char poison[65]; /* hash of the file over which the engine died, alone */
     unsigned deaths;
@@ -52,6 +56,7 @@ struct landing {
     struct landing_options options;
     struct source_state *sources;
     struct thread thread;
+    struct folder_watch *watch; /* NULL: polled only */
     mutex lock;
     condition wake;
     bool stopping; /* under lock */
@@ -77,6 +82,8 @@ struct folder_state {
 /* Lists the folder. */
 enum status landing_scan(struct source_state *s, struct arena *arena, struct folder_state *out, struct err *err);
 bool landing_name_ignored(struct str name); /* hidden, or of work in progress: .tmp, .part, … */
+/* The file was renamed into the folder: complete, whatever it looks like. */
+void landing_moved_in(struct source_state *s, const char *name);
 void landing_forget_seen(struct source_state *s);
 /* Moves the file into <folder>/<sub>/ under its own name, or with .2, .3 … behind it when that is taken; durable. When the file at `path` is not the
  * planned one any more nothing is moved and *moved_to is "". reason: written beside it as <name>.reason.txt (rejected files). */

@@ -47,7 +47,9 @@ static void take_listing(struct source_state *s, const struct fs_entry *entries,
         if (!entries[i].stat.is_file || entries[i].stat.is_link) continue; /* a link could lead to files that its maker may not read */
         while (old < s->seen_n && strcmp(s->seen[old].name, entries[i].name) < 0) old++;
         bool known = old < s->seen_n && !strcmp(s->seen[old].name, entries[i].name);
-        next[next_n++] = look_at(s, &entries[i], known ? &s->seen[old] : NULL, now_ms);
+        next[next_n] = look_at(s, &entries[i], known ? &s->seen[old] : NULL, now_ms);
+        if (s->moved_in && map_get(s->moved_in, str_of(entries[i].name))) next[next_n].renamed_in = true;
+        next_n++;
         if (known) s->seen[old].kept = true;
     }
     for (size_t i = 0; i < s->seen_n; i++)
@@ -56,6 +58,12 @@ static void take_listing(struct source_state *s, const struct fs_entry *entries,
     s->seen = next;
     s->seen_n = next_n;
     for (size_t i = 0; i < next_n; i++) next[i].kept = false;
+    map_free(&s->moved_in);
+}
+
+void landing_moved_in(struct source_state *s, const char *name) {
+    if (!s->moved_in) s->moved_in = map_new();
+    map_put(s->moved_in, str_of(name), s);
 }
 
 void landing_forget_seen(struct source_state *s) {

@@ -150,7 +150,7 @@ def test_refused_as_a_whole(shop, name, data, reason):
     wait_empty(shop, "landing/pos")
     assert (shop.dir / "landing/pos/rejected" / name).read_bytes() == data
     assert reason in (shop.dir / "landing/pos/rejected" / (name + ".reason.txt")).read_text()
-    assert shop.metrics()['cupel_landing_files_total{source="pos",outcome="rejected"}'] == 1
+    lib.wait_until(lambda: shop.metrics()['cupel_landing_files_total{source="pos",outcome="rejected"}'] == 1, 10, "rejection counted")
 
 
 # ---- rows ----------------------------------------------------------------------------------------------------------------------------------------------
@@ -282,6 +282,22 @@ def test_files_in_the_making_are_left_alone(make_project):
     lib.wait_until(lambda: not (folder / "a.csv").exists(), 10, "a.csv taken")
     assert shop.value("SELECT count(*) FROM bronze.pos") == 13
     assert sorted(f.name for f in folder.iterdir() if f.is_file()) == [".hidden.csv", "b.csv.part", "c.crdownload"]
+
+
+def test_renamed_in_is_complete_and_links_are_left_alone(make_project):
+    """However long `quiet` is, a rename says that a file is complete; a symbolic link could lead anywhere."""
+    project = make_project(YAML.replace("quiet: 500ms", "quiet: 10m"))
+    folder = project.dir / "landing/pos"
+    lib.wait_until(folder.is_dir, 10, "folder made")
+    secret = project.dir / "elsewhere.csv"
+    secret.write_text("id\n1\n")
+    (folder / "link.csv").symlink_to(secret)
+    (folder / "copied.csv").write_text("id\n2\n")
+    time.sleep(1.5)
+    project.land("landing/pos", "renamed.csv", "id\n3\n")
+    lib.wait_until(lambda: not (folder / "renamed.csv").exists(), 10, "renamed.csv taken")
+    assert [r["id"] for r in rows_of(project, "bronze.pos")] == ["3"]
+    assert (folder / "link.csv").is_symlink() and (folder / "copied.csv").exists() and secret.exists()
 
 
 def test_same_content_again_changes_nothing(shop):

@@ -17,6 +17,7 @@
 #include "host/faulty.h"
 #include "host/host.h"
 #include "host/thread.h"
+#include "host/watch.h"
 
 static char folder[64];
 
@@ -203,9 +204,48 @@ static void conditions_time_out_and_wake(void **state) {
     condition_destroy(&w.changed);
 }
 
+static void *wake_soon(void *watch) {
+    clock_real()->sleep_us(clock_real()->self, 50000);
+    folder_watch_wake(watch);
+    return NULL;
+}
+
+static void watch_sees_renames(void **state) {
+    ARENA_SCOPE(arena);
+    const struct fs *fs = fs_real();
+    struct folder_watch *watch;
+    struct folder_event event;
+    struct err err;
+    int number;
+    const char *in = in_folder(arena, "watched");
+    assert_int_equal(fs->mkdir(fs->self, in, &err), OK);
+    assert_int_equal(folder_watch_new(&watch, &err), OK);
+    assert_int_equal(folder_watch_add(watch, in_folder(arena, "not there"), &number, &err), E_NOT_FOUND);
+    assert_int_equal(folder_watch_add(watch, in, &number, &err), OK);
+    assert_int_equal(fs_write_atomic(fs, in_folder(arena, "outside"), STR("x"), &err), OK);
+    assert_false(folder_watch_next(watch, &event));
+    assert_int_equal(fs->rename(fs->self, in_folder(arena, "outside"), in_folder(arena, "watched/inside"), &err), OK);
+    folder_watch_wait(watch, 10000);
+    assert_true(folder_watch_next(watch, &event));
+    assert_int_equal(event.folder, number);
+    assert_string_equal(event.name, "inside");
+    assert_false(event.gone);
+    struct thread waker = {0};
+    int64_t began_us = clock_real()->monotonic_us(clock_real()->self);
+    thread_start(&waker, "waker", wake_soon, watch);
+    folder_watch_wait(watch, 10000);
+    thread_join(&waker);
+    assert_true(clock_real()->monotonic_us(clock_real()->self) - began_us < 5000000);
+    assert_int_equal(fs_remove_tree(fs, in, &err), OK);
+    folder_watch_wait(watch, 10000);
+    assert_true(folder_watch_next(watch, &event));
+    assert_true(event.gone);
+    folder_watch_free(&watch);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(errors_name_the_path), cmocka_unit_test(trees_and_listings), cmocka_unit_test(second_lock_names_the_holder),
-        cmocka_unit_test(faulty_disk_forgets_what_was_not_synced), cmocka_unit_test(faulty_disk_injects_errors), cmocka_unit_test(descriptors_pass_between_processes),
-        cmocka_unit_test(processes_are_waited_for), cmocka_unit_test(conditions_time_out_and_wake)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(watch_sees_renames), cmocka_unit_test(errors_name_the_path), cmocka_unit_test(trees_and_listings),
+        cmocka_unit_test(second_lock_names_the_holder), cmocka_unit_test(faulty_disk_forgets_what_was_not_synced), cmocka_unit_test(faulty_disk_injects_errors),
+        cmocka_unit_test(descriptors_pass_between_processes), cmocka_unit_test(processes_are_waited_for), cmocka_unit_test(conditions_time_out_and_wake)};
     return cmocka_run_group_tests_name("host", tests, make_folder, remove_folder);
 }
