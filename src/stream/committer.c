@@ -128,7 +128,9 @@ static void make_active(struct stream_log *log, struct segment *segment, struct 
         previous->end_state = buf_take(state);
     }
     segments_push(log, segment);
-    idempotency_drop_below(log->idempotency, position_make(log->segment[0]->number, 0));
+    size_t first = 0; /* segment that can hold an answer which still counts */
+    while (first + 1 < log->segments_n && log->segment[first]->last_ms <= segment->first_ms - IDEMPOTENCY_WINDOW_MS) first++;
+    idempotency_drop_below(log->idempotency, position_make(log->segment[first]->number, 0));
     mutex_unlock(&log->segments);
     mutex_lock(&log->state);
     log->groups++;
@@ -315,9 +317,8 @@ void *committer_run(void *argument) {
     struct taken taken;
     while (queue_take(log, &taken)) {
         watch_over_disk(log);
-        if (atomic_load(&log->trouble) != OK) {
-            struct err err;
-            (void)err_set(&err, (enum status)atomic_load(&log->trouble), "the log takes no events at the moment: %s", log->trouble_reason);
+        struct err err;
+        if (queue_trouble(log, &err) != OK) {
             queue_finish_commands(log, taken.commands, err.status, &err);
             refuse_requests(taken.requests, err.status, &err);
         } else if (taken.requests || taken.commands) {

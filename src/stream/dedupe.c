@@ -9,6 +9,8 @@
 #include "base/mem.h"
 #include "stream/stream_priv.h"
 
+#define CACHE_KEPT (4u << 20)
+
 struct key_entry {
     uint64_t key; /* 0: empty */
     uint32_t frame_at, index;
@@ -169,6 +171,11 @@ enum status cache_frame(struct stream_log *log, struct segment *segment, uint32_
     log_position position = position_make(segment->number, at);
     if (c->position == position) return OK;
     c->position = 0;
+    if (c->cap > CACHE_KEPT) { /* a very large record is not kept for ever */
+        free(c->p);
+        c->p = NULL;
+        c->cap = 0;
+    }
     size_t want = 4096, got = 0;
     struct frame_header h;
     for (int round = 0; round < 2; round++) { /* most frames fit the first read */

@@ -8,7 +8,7 @@
 #include "stream/stream_priv.h"
 
 #define NONE UINT32_MAX
-#define GROUP_MEMORY_KEPT (32u << 20)
+#define GROUP_MEMORY_KEPT (12u << 20)
 
 struct group *group_new(void) {
     return mem_zalloc(sizeof(struct group));

@@ -34,8 +34,9 @@ static enum status check_request(const struct stream_log *log, const struct stre
     return OK;
 }
 
-static enum status trouble_error(struct stream_log *log, struct err *err) {
+enum status queue_trouble(const struct stream_log *log, struct err *err) {
     enum status s = (enum status)atomic_load(&log->trouble);
+    if (s == E_IO) s = E_UNAVAILABLE; /* nothing of this request was tried: it may come again */
     return s == OK ? OK : err_set(err, s, "the log takes no events at the moment: %s", log->trouble_reason);
 }
 
@@ -47,7 +48,7 @@ enum status stream_submit(struct stream_log *log, struct stream_append *request,
     request->bytes = bytes;
     request->next = NULL;
     WITH_LOCK(&log->queue);
-    if (atomic_load(&log->trouble) != OK) return trouble_error(log, err);
+    if (atomic_load(&log->trouble) != OK) return queue_trouble(log, err);
     if (log->stop) return err_set(err, E_UNAVAILABLE, "the log is closing");
     if (log->queued >= log->options.queue_max || (log->queued && log->queued_bytes + bytes > log->options.queue_bytes_max))
         return err_set(err, E_BUSY, "%u requests wait for the disk, the queue is full", log->queued);

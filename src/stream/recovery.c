@@ -4,6 +4,7 @@
  * it cannot come back) or damage (a later group or segment says that the log was durable beyond it: the bytes are copied to damaged/, a hole frame takes their
  * place, valid frames around stay). After recovery every segment is an unbroken chain of frames up to its end. */
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +15,7 @@
 
 struct scan {
     struct stream_log *log;
-    struct segment *segment, *previous;
+    struct segment *segment;
     struct stream_recovery *report;
     struct host_map map;
     uint64_t limit; /* nothing at or behind it counts */
@@ -124,10 +125,6 @@ static void apply_frame(struct scan *s, size_t i) {
         stream_forget_mark(log, h.stream);
     }
     if (h.kind == FRAME_CHECKPOINT || h.kind == FRAME_EPOCH) (void)checkpoint_apply(log, raw, NULL);
-    if (h.kind == FRAME_CHECKPOINT && s->previous && !s->previous->sealed && !s->previous->end_state) {
-        s->previous->end_state = mem_strndup(raw.p, raw.n);
-        s->previous->end_state_n = raw.n;
-    }
     if (h.group >= log->next_group) log->next_group = h.group + 1;
     if (h.received_ms > log->last_received_ms) log->last_received_ms = h.received_ms;
     if (!s->segment->first_group) s->segment->first_group = h.group;
@@ -150,17 +147,23 @@ static enum status copy_aside(const struct scan *s, uint64_t from, uint64_t to, 
     return fs_write_atomic(fs, path, str_make(s->map.p + from, to - from), err);
 }
 
+static void report_damage(struct stream_recovery *report, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void report_damage(struct stream_recovery *report, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    if (!report->damaged_groups) vsnprintf(report->damage, sizeof report->damage, format, args); /* one sentence for people: the first place */
+    va_end(args);
+    report->damaged_groups++;
+}
+
 /* Sets [from, to) aside and closes the chain with a hole frame. */
 static enum status set_aside(struct scan *s, uint64_t from, uint64_t to, struct err *err) {
     must(from < to && from % 8 == 0);
     if (to - from < FRAME_HEADER_BYTES || to % 8 != 0)
         return err_set(err, E_CORRUPT, "segment %u: the damage at byte %" PRIu64 " cannot be set aside", s->segment->number, from);
-    struct stream_recovery *r = s->report;
-    if (!r->damaged_groups)
-        snprintf(r->damage, sizeof r->damage,
-            "segment %016" PRIu32 " was damaged at byte %" PRIu64 " (%" PRIu64 " bytes); they were set aside in damaged/, the rest is readable",
-            s->segment->number, from, to - from);
-    r->damaged_groups++;
+    report_damage(s->report,
+        "log segment %016" PRIu32 " was damaged at byte %" PRIu64 " (%" PRIu64 " bytes); they were set aside in damaged/, the rest is readable",
+        s->segment->number, from, to - from);
     enum status status = copy_aside(s, from, to, err);
     if (status != OK) return status;
     /* It also says how far the log was durable: the frame that says so now may be cut with the torn tail. */
@@ -260,9 +263,8 @@ static void skip_lost_offsets(struct scan *s) {
 }
 
 static enum status scan_segment(
-    struct stream_log *log, struct segment *segment, struct segment *previous, uint32_t known_end, bool last, struct stream_recovery *report, struct err *err) {
-    struct scan s = {
-        .log = log, .segment = segment, .previous = previous, .report = report, .end_known = known_end != 0, .last = last, .at = SEGMENT_HEADER_BYTES};
+    struct stream_log *log, struct segment *segment, uint32_t known_end, bool last, struct stream_recovery *report, struct err *err) {
+    struct scan s = {.log = log, .segment = segment, .report = report, .end_known = known_end != 0, .last = last, .at = SEGMENT_HEADER_BYTES};
     must(segment->capacity >= SEGMENT_HEADER_BYTES);
     segment->keys = key_table_new();
     enum status status = segment_bytes(segment, segment->capacity, &s.map, err);
@@ -271,6 +273,7 @@ static enum status scan_segment(
     s.limit = align8(used) + FRAME_HEADER_BYTES; /* the last trailer may end in zeros */
     if (s.limit > s.map.n) s.limit = s.map.n;
     if (known_end && known_end <= s.map.n) s.limit = s.durable = known_end;
+    if (known_end > s.map.n) report_damage(report, "log segment %016" PRIu32 " has %zu bytes, it ended at byte %" PRIu32, segment->number, s.map.n, known_end);
     find_frames(&s);
     status = walk_groups(&s, err);
     segment->end = s.at;
@@ -375,12 +378,19 @@ static enum status heal_header(
         .previous_end = previous ? (uint32_t)previous->end : 0,
         .created_ms = segment->first_ms};
     segment_header_seal(&h);
-    if (!report->damaged_groups)
-        snprintf(report->damage, sizeof report->damage, "the header of segment %016" PRIu32 " was damaged and is written again", segment->number);
-    report->damaged_groups++;
+    report_damage(report, "the header of log segment %016" PRIu32 " was damaged and is written again", segment->number);
     const struct fs *fs = log_fs(log);
     enum status s = fs->pwrite(fs->self, segment->file, &h, sizeof h, 0, err);
     return s == OK ? fs->sync_data(fs->self, segment->file, err) : s;
+}
+
+/* What the memory holds now is the state as of this segment's end: for its index. */
+static void keep_end_state(struct stream_log *log, struct segment *segment) {
+    BUF_SCOPE(state);
+    checkpoint_put(log, &state);
+    must(!state.failed && segment->end_state == NULL);
+    segment->end_state_n = state.n;
+    segment->end_state = buf_take(&state);
 }
 
 static enum status recover_segment(struct stream_log *log, struct found *f, const struct found *next, struct stream_recovery *report, struct err *err) {
@@ -389,14 +399,18 @@ static enum status recover_segment(struct stream_log *log, struct found *f, cons
     f->file = -1; /* the segment's now */
     segments_push(log, segment);
     segment->capacity = f->size;
-    if (f->size < SEGMENT_HEADER_BYTES) return err_set(err, E_CORRUPT, "log segment %016" PRIu32 " is shorter than its header", f->number);
+    if (f->size < SEGMENT_HEADER_BYTES) {
+        enum status s = log_fs(log)->truncate(log_fs(log)->self, segment->file, segment->capacity = SEGMENT_HEADER_BYTES, err);
+        if (s != OK) return s;
+    }
     if (seal_load(log, segment, NULL) != OK) {
         bool told = next && next->header_valid && next->header.previous == f->number;
         extents_drop(log, segment); /* of an index that was read in part */
-        enum status s = scan_segment(log, segment, previous, told ? next->header.previous_end : 0, next == NULL, report, err);
+        enum status s = scan_segment(log, segment, told ? next->header.previous_end : 0, next == NULL, report, err);
         if (s != OK) return s;
         if (!f->header_valid) s = heal_header(log, segment, previous, report, err);
         if (s != OK) return s;
+        if (next) keep_end_state(log, segment);
     }
     if (segment->last_group >= log->next_group) log->next_group = segment->last_group + 1;
     if (segment->last_ms > log->last_received_ms) log->last_received_ms = segment->last_ms;

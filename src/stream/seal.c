@@ -146,7 +146,10 @@ enum status seal_write(struct stream_log *log, struct segment *segment, struct e
     segment->filter = filter;
     segment->sealed = true;
     free(segment->end_state);
+    free(segment->idempotency); /* only the index needed them */
     segment->end_state = NULL;
+    segment->idempotency = NULL;
+    segment->idempotency_n = segment->idempotency_cap = 0;
     return OK;
 }
 
@@ -238,13 +241,16 @@ static enum status load_head(struct stream_log *log, struct segment *segment, st
     segment->last_ms = x.last_ms;
     segment->hours = copy_rows(hours, x.hours_n * sizeof *segment->hours);
     segment->hours_n = segment->hours_cap = x.hours_n;
-    segment->idempotency = copy_rows(idempotency, x.idempotency_n * sizeof *segment->idempotency);
-    segment->idempotency_n = segment->idempotency_cap = x.idempotency_n;
     enum status s = checkpoint_apply(log, str_make(state, x.state_bytes), err);
     if (s != OK) return s;
     for (uint32_t i = 0; i < x.extents_n; i++)
         if (!load_extent(log, segment, &in)) return err_set(err, E_CORRUPT, "the index of segment %u is not as written", segment->number);
-    for (size_t i = 0; i < segment->idempotency_n; i++) idempotency_put(log->idempotency, segment->idempotency[i]);
+    for (size_t i = 0; i < x.idempotency_n; i++) {
+        struct idempotency_entry e;
+        memcpy(&e, (const char *)idempotency + i * sizeof e, sizeof e);
+        if (position_segment(e.frame) != segment->number) return err_set(err, E_CORRUPT, "the index of segment %u is not as written", segment->number);
+        idempotency_put(log->idempotency, e);
+    }
     return OK;
 }
 

@@ -110,7 +110,9 @@ struct stream_append {
     size_t bytes; /* private */
 };
 
-/* Hands a request to the committer. E_BUSY (queue full or log budget), E_NO_SPACE, E_LIMIT, E_NOT_FOUND: nothing happened and done is not called. */
+/* Hands a request to the committer. E_BUSY (queue full or log budget), E_NO_SPACE, E_UNAVAILABLE (the disk failed and is tried again), E_LIMIT, E_NOT_FOUND:
+ * nothing happened and done is not called. In `done` E_IO or E_NO_SPACE say that this group's own write failed: nothing is visible, and after a crash the
+ * request may be there as a whole or not at all. */
 enum status stream_submit(struct stream_log *log, struct stream_append *request, struct err *err);
 /* The same, waiting for the end. For CLI, landing and tests. */
 enum status stream_append_wait(struct stream_log *log, struct stream_append *request, struct stream_result *result, struct err *err);

@@ -362,6 +362,8 @@ struct taken { /* what the committer took from the queue */
 /* Waits for work (in trouble not longer than until the next probe). false: stopped and nothing is left. */
 bool queue_take(struct stream_log *log, struct taken *out);
 void queue_finish_commands(struct stream_log *log, struct command *commands, enum status status, const struct err *err);
+/* Why appends are refused at the moment; OK: they are not. The caller holds `queue` or is the committer. */
+enum status queue_trouble(const struct stream_log *log, struct err *err);
 void queue_set_trouble(struct stream_log *log, enum status status, const char *reason);
 enum status queue_command(struct stream_log *log, struct command *command, struct err *err); /* hands over and waits */
 void queue_wake(struct stream_log *log);

@@ -112,7 +112,7 @@ static void settle(struct history *h, struct sent *s) {
     }
     const struct stream_result *r = &s->result;
     if (r->status != OK) {
-        CHECK(h, r->status == E_IO || r->status == E_NO_SPACE || r->status == E_BUSY);
+        CHECK(h, r->status == E_IO || r->status == E_NO_SPACE || r->status == E_UNAVAILABLE);
         s->unclear = true;
         return;
     }
