@@ -33,7 +33,7 @@ static int run_without_command(struct cli *cli) {
     if (cli_flag(cli, "help")) return show_help(cli);
     BUF_SCOPE(text);
     help_overview(&text);
-    fwrite(text.p, 1, text.n, stderr);
+    print_error_text(buf_view(&text));
     return 2;
 }
 

@@ -9,7 +9,7 @@
 static int report(struct cli *cli, const struct config *config, const struct config_problems *problems, const struct err *err, bool failed) {
     BUF_SCOPE(text);
     config_problems_write(problems, CONFIG_FILE, &text);
-    fwrite(text.p, 1, text.n, stderr);
+    print_error_text(buf_view(&text));
     if (failed) {
         if (problems->errors == 0) return cli_fail(err);
         fprintf(stderr, "%s%zu %s%s in %s\n", color_red(cli), problems->errors, problems->errors == 1 ? "error" : "errors", color_off(cli), CONFIG_FILE);

@@ -3,6 +3,7 @@
 
 #include "base/buf.h"
 #include "base/log.h"
+#include "cli/output.h"
 #include "cli/reach.h"
 #include "host/signals.h"
 #include "serve/node.h"
@@ -16,7 +17,7 @@ static int run(struct cli *cli) {
     host_signals_block(); /* before any thread exists */
     struct node_options options = {.host = &cli->host, .dir = dir, .listen = cli_value(cli, "listen"), .quiet = cli_flag(cli, "quiet")};
     if (node_open(&options, &node, &problems, &err) != OK) {
-        fwrite(problems.p, 1, problems.n, stderr);
+        print_error_text(buf_view(&problems));
         return problems.n ? 2 : cli_fail(&err);
     }
     node_run(node);

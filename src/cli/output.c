@@ -159,7 +159,13 @@ void print_json(json_t *value) {
     free(text);
 }
 
-void print_text(struct str text) { fwrite(text.p, 1, text.n, stdout); }
+void print_text(struct str text) {
+    if (text.n) fwrite(text.p, 1, text.n, stdout);
+}
+
+void print_error_text(struct str text) {
+    if (text.n) fwrite(text.p, 1, text.n, stderr);
+}
 
 void print_answer(struct cli *cli, json_t *answer, const char *rows, const struct column *columns, size_t n) {
     if (cli->json)

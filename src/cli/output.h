@@ -19,6 +19,7 @@ void print_rows(struct cli *cli, json_t *rows, const struct column *columns, siz
 void print_object(struct cli *cli, json_t *object);
 void print_json(json_t *value); /* indented, newline at the end */
 void print_text(struct str text); /* to stdout as it is */
+void print_error_text(struct str text); /* to stderr */
 /* The answer to --json or to a table: prints `rows` of `answer` (a member; NULL: the answer itself is the list). */
 void print_answer(struct cli *cli, json_t *answer, const char *rows, const struct column *columns, size_t n);
 /* "12,345,678" */

@@ -129,7 +129,7 @@ static enum status open_own(struct reach *reach, const struct reach_options *opt
         .writer = options->writer,
         .landing = options->landing};
     status = node_open(&own, &reach->node, &problems, err);
-    if (problems.n) fwrite(problems.p, 1, problems.n, stderr);
+    print_error_text(buf_view(&problems));
     if (status != OK && problems.n) return err_set(err, status, "nothing was done: %s is wrong, as said above", CONFIG_FILE);
     if (status != OK) return status;
     set_address(reach, node_address(reach->node), false);
