@@ -93,6 +93,23 @@ struct answer_header {
 
 struct stream_answer;
 
+/* Headers that every request is asked for: found in one pass over the head, instead of one pass each. Their names differ in length. */
+#define KNOWN_HEADERS(X) \
+    X(KNOWN_EXPECT, "Expect") \
+    X(KNOWN_CUPEL_KEY, "Cupel-Key") \
+    X(KNOWN_CONTENT_TYPE, "Content-Type") \
+    X(KNOWN_AUTHORIZATION, "Authorization") \
+    X(KNOWN_CONTENT_LENGTH, "Content-Length") \
+    X(KNOWN_IDEMPOTENCY_KEY, "Idempotency-Key") \
+    X(KNOWN_CONTENT_ENCODING, "Content-Encoding") \
+    X(KNOWN_TRANSFER_ENCODING, "Transfer-Encoding")
+enum known_header {
+#define X(id, name) id,
+    KNOWN_HEADERS(X)
+#undef X
+    KNOWN_N
+};
+
 enum request_state { REQUEST_RUNNING, REQUEST_SUSPENDED, REQUEST_ANSWERED };
 
 struct http_request {
@@ -108,6 +125,7 @@ struct http_request {
     struct str url;                /* as received, without query */
     struct str parts[ROUTE_PARTS_MAX]; /* values of the route's {names}, decoded */
     struct str path;               /* decoded; made on demand */
+    struct str known[KNOWN_N];
     void *user;
     /* body */
     char *body;

@@ -116,8 +116,38 @@ static void refuse(struct http_request *r, const struct err *err) {
 
 /* ---- head ---- */
 
+/* RFC 9110 section 5.3: a header that comes twice is a list. */
+static struct str join(struct arena *arena, struct str before, struct str value) {
+    return before.p ? str_of(arena_printf(arena, "%.*s, %.*s", STR_ARG(before), STR_ARG(value))) : value;
+}
+
+/* Which known header has a name of this length; KNOWN_N when none. */
+static enum known_header known_by_length(size_t n) {
+    switch (n) {
+#define X(id, name) \
+    case sizeof name - 1: return id;
+        KNOWN_HEADERS(X)
+#undef X
+    default: return KNOWN_N;
+    }
+}
+
+static const struct str known_names[] = {
+#define X(id, name) {name, sizeof name - 1},
+    KNOWN_HEADERS(X)
+#undef X
+};
+
+static enum MHD_Result note_known(void *cls, enum MHD_ValueKind kind, const char *key, size_t key_n, const char *value, size_t value_n) {
+    struct http_request *r = cls;
+    enum known_header known = known_by_length(key_n);
+    if (known == KNOWN_N || !str_ieq((struct str){key, key_n}, known_names[known])) return MHD_YES;
+    r->known[known] = join(r->arena, r->known[known], value ? (struct str){value, value_n} : STR(""));
+    return MHD_YES;
+}
+
 static void check_framing(struct http_request *r, uint64_t *length) {
-    struct str te = http_header(r, "Transfer-Encoding"), cl = http_header(r, "Content-Length");
+    struct str te = r->known[KNOWN_TRANSFER_ENCODING], cl = r->known[KNOWN_CONTENT_LENGTH];
     struct err err;
     if (cl.p && !str_to_u64(cl, length)) {
         err_set(&err, E_INVALID, "Content-Length: %.*s is not a number", STR_ARG(str_head(cl, 40)));
@@ -160,6 +190,7 @@ static void begin(struct http_server *server, struct MHD_Connection *mhd, const 
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     r->conn = info ? info->socket_context : NULL;
     must(r->conn);
+    MHD_get_connection_values_n(mhd, MHD_HEADER_KIND, note_known, r);
     atomic_store_explicit(&r->conn->body_bytes, 0, memory_order_relaxed);
     atomic_store_explicit(&r->conn->since_ms, r->started_us / 1000, memory_order_relaxed);
     atomic_fetch_add_explicit(&r->conn->turn, 1, memory_order_relaxed);
@@ -182,7 +213,7 @@ static bool head_complete(struct http_request *r) {
         if (r->server->options.authorise(r->server->options.authorise_context, r, &r->route->spec, &err) != OK) refuse(r, &err);
     }
     /* A client that asks first (Expect) is told at once; one that sends anyway has its body dropped first, or it would never read the answer. */
-    bool asks = http_header(r, "Expect").p != NULL;
+    bool asks = r->known[KNOWN_EXPECT].p != NULL;
     if (r->refused.status == OK || (length <= DISCARD_BYTES_MAX && !asks)) return false;
     r->close_after = true;
     http_answer_problem(r, &r->refused, STR_NULL);
@@ -211,7 +242,7 @@ static enum MHD_Result accept_chunk(struct http_request *r, const char *bytes, s
 
 static enum status decode_body(struct http_request *r, struct err *err) {
     enum coding coding;
-    enum status st = coding_parse(http_header(r, "Content-Encoding"), &coding, err);
+    enum status st = coding_parse(r->known[KNOWN_CONTENT_ENCODING], &coding, err);
     if (st != OK || coding == CODING_NONE) return st;
     if (!r->route->spec.decompress) return err_set(err, E_MEDIA_TYPE, "Content-Encoding is not taken here");
     size_t n;
@@ -240,7 +271,7 @@ static void handle(void *context) {
 
 static bool is_heavy(struct http_request *r) {
     if (r->refused.status != OK) return false;
-    return r->body_n > OFFLOAD_BODY_BYTES || (r->body_n > OFFLOAD_BODY_BYTES / 16 && http_header(r, "Content-Encoding").p);
+    return r->body_n > OFFLOAD_BODY_BYTES || (r->body_n > OFFLOAD_BODY_BYTES / 16 && r->known[KNOWN_CONTENT_ENCODING].p);
 }
 
 /* Lets the connection sleep when nothing was answered yet. r belongs to whoever answers from the exchange on. */
@@ -334,17 +365,15 @@ struct lookup {
 
 static enum MHD_Result look(void *cls, enum MHD_ValueKind kind, const char *key, size_t key_n, const char *value, size_t value_n) {
     struct lookup *l = cls;
-    struct str v = value ? (struct str){value, value_n} : STR("");
     if (key_n != l->name.n || !str_ieq((struct str){key, key_n}, l->name)) return MHD_YES;
-    if (!l->found.p)
-        l->found = v;
-    else /* RFC 9110 section 5.3 */
-        l->found = str_of(arena_printf(l->arena, "%.*s, %.*s", STR_ARG(l->found), STR_ARG(v)));
+    l->found = join(l->arena, l->found, value ? (struct str){value, value_n} : STR(""));
     return MHD_YES;
 }
 
 struct str http_header(struct http_request *r, const char *name) {
     struct lookup l = {.name = str_of(name), .arena = r->arena};
+    enum known_header known = known_by_length(l.name.n);
+    if (known != KNOWN_N && str_ieq(l.name, known_names[known])) return r->known[known];
     MHD_get_connection_values_n(r->mhd, MHD_HEADER_KIND, look, &l);
     return l.found;
 }
@@ -381,7 +410,7 @@ struct http_server *http_server_of(struct http_request *r) {
 }
 
 struct str http_content_type(struct http_request *r) {
-    struct str type = http_header(r, "Content-Type");
+    struct str type = r->known[KNOWN_CONTENT_TYPE];
     if (!type.p) return STR("");
     type = str_trim(str_cut(&type, ';'));
     char *lower = arena_strndup(r->arena, type.p, type.n);
