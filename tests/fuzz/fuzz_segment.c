@@ -124,7 +124,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         struct stream_log *log = NULL;
         struct stream_recovery recovery;
         if (stream_log_open(&options, streams, 1, &log, &recovery, NULL) != OK) break;
-        if (round == 1) must(recovery.damaged_groups == 0); /* the first recovery left an unbroken chain */
+        if (round == 1 && mode == AS_IT_IS) must(recovery.damaged_groups == 0); /* the first recovery left an unbroken chain */
         read_all(log, 1);
         read_all(log, 2);
         view_all(&host, stream_durable(log), 1);
