@@ -421,3 +421,65 @@ def test_killed_at_random_points(make_project, victim):
     assert len(list((project.dir / "landing/pos/done").iterdir())) == day
     assert not (project.dir / "landing/pos/rejected").exists()
     assert project.cli("conservation").returncode == 0
+
+
+# ---- other readers as oracle, on real data -----------------------------------------------------------------------------------------------------------------
+
+
+def unpacked(path):
+    return subprocess.run(["zstd", "-dc", path], capture_output=True, check=True).stdout
+
+
+REAL = [
+    ("online_retail/online_retail.csv.zst", ",", 541909),
+    ("supply_chain/SCMS_Delivery_History_Dataset.csv.zst", "\t", 10324),
+    ("feedback/womens_clothing_reviews.csv.zst", ",", 23486),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("file, delimiter, count", REAL, ids=["retail", "supply", "feedback"])
+def test_every_cell_as_python_and_duckdb_read_it(shop, real_data, file, delimiter, count):
+    text = unpacked(real_data / file).decode()
+    records = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+    shop.land("landing/pos", "real.csv", text.encode())
+    wait_empty(shop, "landing/pos", 120)
+    answer = shop.request("POST", "/v1/sql", json={"query": "SELECT * EXCLUDE (_event_id, _file, _file_hash, _received_at, _row) FROM bronze.pos ORDER BY _row", "format": "ndjson"}, timeout=300)
+    rows = answer.text.splitlines()
+    assert len(rows) == len(records) - 1 == count
+    names = [name or f"column_{i + 1}" for i, name in enumerate(records[0])]
+    for line, record in zip(rows, records[1:]):
+        assert json.loads(line) == {name: cell or None for name, cell in zip(names, record)}
+    duckdb = pytest.importorskip("duckdb")
+    plain = shop.dir / "plain.csv"
+    plain.write_bytes(text.encode())
+    read = duckdb.execute("SELECT * FROM read_csv(?, all_varchar = true, header = true, delim = ?, quote = '\"', escape = '\"')", [str(plain), delimiter])
+    for line, cells in zip(rows, read.fetchall(), strict=True):
+        assert list(json.loads(line).values()) == [cell or None for cell in cells]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_real_data_in_other_dresses(shop, real_data):
+    """The supply chain file in other encodings, line ends and compressions: the same hash over all cells each time."""
+    text = unpacked(real_data / "supply_chain/SCMS_Delivery_History_Dataset.csv.zst").decode()
+    dresses = {
+        "plain.csv": text.encode(),
+        "utf16.csv": codecs.BOM_UTF16_BE + text.encode("utf-16-be"),
+        "utf16le.csv.zst": zstd(text.encode("utf-16-le")),
+        "lf.csv.gz": gzip.compress(text.replace("\r", "\n").encode("utf-8-sig")),
+        "crlf.csv": text.replace("\r", "\r\n").encode(),
+    }
+    for name, data in dresses.items():
+        shop.land("landing/pos", name, data)
+        wait_empty(shop, "landing/pos")
+    shop.land("landing/turkish", "t.csv", text.encode("cp1254"))
+    shop.land("landing/latin", "l.csv", text.encode("latin-1"))
+    wait_empty(shop, "landing/turkish")
+    wait_empty(shop, "landing/latin")
+    select = "SELECT count(*) AS n, md5(string_agg(md5(CAST(t AS VARCHAR)), '' ORDER BY _row)) AS cells FROM (SELECT * EXCLUDE (_event_id, _file, _file_hash, _received_at) FROM {} {}) t"
+    found = {json.dumps(shop.sql(select.format("bronze.pos", f"WHERE _file = '{name}'"))[0]) for name in dresses}
+    found |= {json.dumps(shop.sql(select.format(f"bronze.{table}", ""))[0]) for table in ("turkish", "latin")}
+    assert len(found) == 1, found
+    assert json.loads(found.pop())["n"] == 10324
