@@ -95,8 +95,7 @@ enum status lake_open(const struct lake_options *options, struct lake **out, str
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) metric_register(all[i]);
     enum status s = prepare_folders(lake, err);
     if (!s) {
-        WITH_LOCK (&lake->lock)
-            ;
+        WITH_LOCK(&lake->lock);
         s = tables_refresh(lake, err);
     }
     if (s) {
@@ -192,6 +191,24 @@ static void report_landed(struct lake *lake, const struct table_version *v, uint
     if (n && lake->o.log) stream_landed(lake->o.log, number, offsets, n);
 }
 
+/* A log that ends before what the table has would give offsets a second time, and the flush would take those records for landed. */
+static enum status check_log_reaches(struct lake *lake, const struct table_version *v, uint16_t number, struct err *err) {
+    if (!lake->o.log) return OK;
+    ARENA_SCOPE(tmp);
+    struct stream_state state;
+    enum status s = stream_state(lake->o.log, tmp, number, &state, err);
+    if (s) return s;
+    uint16_t n = table_positions_n(v, number);
+    for (uint16_t i = 0; i < n; i++) {
+        uint64_t landed = table_position(v, number, i), end = i < state.partitions_n ? state.partitions[i].end_offset : 0;
+        if (landed > end)
+            return err_set(err, E_CORRUPT,
+                "the table has partition %u up to offset %llu, the log ends at %llu: the log is older than the lake; restore both from the same backup", i,
+                (unsigned long long)landed, (unsigned long long)end);
+    }
+    return OK;
+}
+
 static struct lake_stream *enter_stream(struct lake *lake, uint16_t number, const char *name) {
     struct lake_stream *stream = map_get(lake->streams, str_of(name));
     if (!stream) {
@@ -219,11 +236,14 @@ enum status lake_add_stream(struct lake *lake, uint16_t number, const char *name
     }
     table_unref(&v);
     if (!s) s = table_get(lake, "bronze", name, &v, err);
-    if (s) return err_prefix(err, "bronze table of stream %s", name);
+    if (!s) s = check_log_reaches(lake, v, number, err);
+    if (s) {
+        table_unref(&v);
+        return err_prefix(err, "bronze table of stream %s", name);
+    }
     report_landed(lake, v, number); /* on restart the table wins */
     table_unref(&v);
-    WITH_LOCK (&lake->lock)
-        ;
+    WITH_LOCK(&lake->lock);
     enter_stream(lake, number, name)->options = *options;
     lake->dirty = true;
     return OK;

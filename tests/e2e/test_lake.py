@@ -169,6 +169,12 @@ def catalog(project):
     return SqlCatalog("cupel", uri=f"sqlite:///{project.data}/ledger.db", warehouse=f"file://{project.data}/lake", init_catalog_tables="false")
 
 
+def make_event_id(received_ms, stream, partition, offset):
+    """As base/event_id.h says."""
+    bits = received_ms << 80 | 7 << 76 | stream << 64 | 2 << 62 | partition << 52 | offset << 6
+    return uuid.UUID(int=bits)
+
+
 def outside_rows(table, n, tag):
     import pyarrow as pa
 
@@ -263,6 +269,32 @@ def test_foreign_changes_are_followed(make_project):
     assert len(rows) == len(set(rows)) == 1800 - gone and set(rows) <= ids
     assert catalog(project).load_table("bronze.web").scan().to_arrow().num_rows == 1800 - gone
     assert project.cli("verify").returncode == 0
+
+
+def test_an_event_that_only_bronze_has(make_project):
+    """An id whose address is not in the log is found by the manifests' bounds."""
+    import pyarrow as pa
+
+    project = make_project(QUIET_YAML)
+    fill(project, 500)
+    flush(project)
+    table = catalog(project).load_table("bronze.web")
+    number = int(table.properties["cupel.stream"])
+    at = datetime.datetime(2025, 3, 4, 5, 6, 7, 89000, datetime.timezone.utc)
+    event_id = make_event_id(int(at.timestamp() * 1000), number, 1, 123456789)
+    rows = outside_rows(table, 1, "found")
+    columns = dict(zip(rows.schema.names, rows.columns))
+    columns["_event_id"] = pa.ExtensionArray.from_storage(rows.schema.field("_event_id").type, pa.array([event_id.bytes], pa.binary(16)))
+    columns["_received_at"] = pa.array([at], rows.schema.field("_received_at").type)
+    columns["_partition"] = pa.array([1], pa.int32())
+    columns["_offset"] = pa.array([123456789], pa.int64())
+    table.append(pa.Table.from_arrays(list(columns.values()), schema=rows.schema))
+    answer = project.event(str(event_id))
+    assert answer.status_code == 200, answer.text
+    assert "found" in answer.text and str(event_id) in answer.text
+    assert project.event(str(make_event_id(int(at.timestamp() * 1000), number, 1, 123456788))).status_code == 404
+    assert project.event(str(make_event_id(5, number, 0, 1))).status_code == 404
+    assert project.event(str(make_event_id(5, 4000, 0, 1))).status_code == 404
 
 
 def test_kills_while_flushing(make_project):

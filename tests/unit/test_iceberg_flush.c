@@ -46,7 +46,7 @@ static int64_t test_monotonic(void *self) { return clock_real()->monotonic_us(NU
 static void test_sleep(void *self, int64_t us) { clock_real()->sleep_us(NULL, us); }
 static const struct host_clock test_clock = {NULL, test_wall, test_monotonic, test_sleep};
 
-static void open_all(struct fixture *f, uint64_t segment_bytes) {
+static void open_log_and_lake(struct fixture *f, uint64_t segment_bytes) {
     char path[128];
     snprintf(path, sizeof(path), "%s/log", f->dir);
     struct stream_log_options options = {.dir = path, .host = &f->plain_host, .segment_bytes = segment_bytes, .retention_ms = HOUR_MS};
@@ -56,6 +56,10 @@ static void open_all(struct fixture *f, uint64_t segment_bytes) {
     f->host.clock = &test_clock;
     ok(stream_log_open(&options, &definition, 1, &f->log, &recovery, &f->err));
     fixture_open(f);
+}
+
+static void open_all(struct fixture *f, uint64_t segment_bytes) {
+    open_log_and_lake(f, segment_bytes);
     ok(lake_add_stream(f->lake, STREAM, "web", &(struct lake_stream_options){0}, &f->err));
 }
 
@@ -297,6 +301,20 @@ static void a_stream_of_the_same_name_starts_anew(void **state) {
     assert_int_equal(table_get(f->lake, "bronze", "web", &v, &f->err), E_NOT_FOUND);
 }
 
+/* Offsets that would be given twice are noticed before the first event comes in. */
+static void a_log_older_than_the_lake_is_refused(void **state) {
+    struct fixture *f = *state;
+    put_events(f, 10, 10);
+    ok(lake_flush(f->lake, NULL, &f->err));
+    close_all(f);
+    char path[128];
+    snprintf(path, sizeof(path), "%s/log", f->dir);
+    ok(fs_remove_tree(fs_real(), path, &f->err));
+    open_log_and_lake(f, 1 << 20);
+    assert_int_equal(lake_add_stream(f->lake, STREAM, "web", &(struct lake_stream_options){0}, &f->err), E_CORRUPT);
+    assert_non_null(strstr(f->err.text, "older than the lake"));
+}
+
 static void the_writer_flushes_by_time(void **state) {
     struct fixture *f = *state;
     struct lake_stream_options options = {.flush_ms = 5000};
@@ -324,6 +342,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(trimming_counts_once_and_waits_for_pins, setup, teardown),
         cmocka_unit_test_setup_teardown(retention_takes_old_hours_out, setup, teardown),
         cmocka_unit_test_setup_teardown(a_stream_of_the_same_name_starts_anew, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_log_older_than_the_lake_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(the_writer_flushes_by_time, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
