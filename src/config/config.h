@@ -136,6 +136,8 @@ struct config_source {
     enum config_signature_encoding encoding;
     const char *prefix; /* before the signature, as in "sha256="; default "" */
     const char *timestamp_header; /* the signed text is then "<timestamp>.<body>"; NULL: the body alone */
+    const char *signed_text; /* "v0:{timestamp}:{body}": what is signed instead; NULL */
+    const char *verify_token; /* of set-up questions; NULL: they are refused */
     int64_t tolerance_ms; /* of timestamps */
     const char *token_header, *token_query; /* scheme token: where it stands */
     const char *user, *password; /* scheme basic */

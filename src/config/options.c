@@ -87,7 +87,8 @@ static const struct option LIMITS[] = {
     ROW(config_limits, "idle_time", DURATION, idle_time_ms, "60s", 100, HOUR, NULL, OPTION_RESTART, "Time after which a silent connection is closed."),
     ROW(config_limits, "http_threads", NUMBER, http_threads, "0", 1, 256, NULL, OPTION_RESTART | OPTION_ZERO_OK,
         "Threads that serve connections; 0: one per core."),
-    ROW(config_limits, "http_workers", NUMBER, http_workers, "32", 1, 256, NULL, OPTION_RESTART, "Threads for requests that take long or wait for their turn, as queries."),
+    ROW(config_limits, "http_workers", NUMBER, http_workers, "32", 1, 256, NULL, OPTION_RESTART,
+        "Threads for requests that take long or wait for their turn, as queries."),
 };
 static const struct option_section LIMITS_SECTION = {"limits", "Limits", LIMITS, COUNT(LIMITS)};
 
@@ -150,6 +151,10 @@ static const struct option SOURCE[] = {
     ROW(config_source, "prefix", TEXT, prefix, "", 0, 64, NULL, WEBHOOK, "Text before the signature, as `sha256=` (hmac-sha256)."),
     ROW(config_source, "timestamp_header", HEADER, timestamp_header, NULL, 1, 128, NULL, WEBHOOK,
         "Header with the time of sending; then `<timestamp>.<body>` is what is signed (hmac-sha256)."),
+    ROW(config_source, "signed", TEXT, signed_text, NULL, 1, 128, NULL, WEBHOOK,
+        "What is signed, with `{timestamp}` and `{body}`, as `v0:{timestamp}:{body}` (hmac-sha256); default: see `timestamp_header`."),
+    ROW(config_source, "verify_token", SECRET, verify_token, NULL, 1, 256, NULL, WEBHOOK,
+        "The token that a sender repeats when it sets the webhook up (`hub.verify_token`: Facebook, WhatsApp, Instagram)."),
     ROW(config_source, "tolerance", DURATION, tolerance_ms, "5m", SECOND, DAY, NULL, WEBHOOK, "How far a timestamp may be from now."),
     ROW(config_source, "token_header", HEADER, token_header, NULL, 1, 128, NULL, WEBHOOK, "Header with the token (token)."),
     ROW(config_source, "token_query", TEXT, token_query, NULL, 1, 128, NULL, WEBHOOK, "Query parameter with the token (token)."),

@@ -6,6 +6,7 @@
 #include "ingest/ingest_priv.h"
 
 #define IDEMPOTENCY_KEY_MAX 255
+#define SCANNER_KEEP_BYTES (1u << 20)
 
 /* ---- records ---- */
 
@@ -102,6 +103,7 @@ static enum status check_records(struct intake *in, struct str body, const struc
     enum status st = OK;
     for (uint32_t i = 0; i < cut->n && st == OK; i++) {
         *place = (struct record_place){i + 1, cut->list[i].line, (uint64_t)(cut->list[i].text.p - body.p)};
+        slot->grown |= cut->list[i].text.n > SCANNER_KEEP_BYTES;
         st = make_record(in, slot->scanner, cut->list[i].text, i, &records[i], err);
     }
     scanner_give(in->ingest, slot);

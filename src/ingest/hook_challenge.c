@@ -10,20 +10,15 @@ static void answer_text(const struct source_rules *source, struct http_request *
     http_answer(r, 200, "text/plain; charset=utf-8", text);
 }
 
-static bool fits_any(struct secrets secrets, struct str given) {
-    bool fits = false;
-    for (size_t i = 0; i < secrets.n; i++) fits |= secrets.list[i].n > 0 && str_eq_secret(secrets.list[i], given);
-    return fits;
-}
-
-/* Meta (Facebook, WhatsApp, Instagram): GET ?hub.mode=subscribe&hub.verify_token=…&hub.challenge=…; the verify token is one of the source's secrets. */
+/* Meta (Facebook, WhatsApp, Instagram): GET ?hub.mode=subscribe&hub.verify_token=…&hub.challenge=…; the token is the source's verify_token. */
 static bool meta_question(const struct source_rules *source, struct http_request *r) {
     struct str challenge = http_query(r, "hub.challenge"), token = http_query(r, "hub.verify_token");
     struct err err;
     if (!challenge.p || !str_is(http_query(r, "hub.mode"), "subscribe")) return false;
-    if (!token.p || !fits_any(source->secrets, token) || challenge.n > CHALLENGE_BYTES_MAX) {
+    bool fits = token.p && source->verify_token.n && str_eq_secret(token, source->verify_token);
+    if (!fits || challenge.n > CHALLENGE_BYTES_MAX) {
         series_add(source->m_rejected, 1);
-        err_set(&err, E_DENIED, "hub.verify_token is not one of the source's secrets");
+        err_set(&err, E_DENIED, source->verify_token.n ? "hub.verify_token does not fit" : "the source has no verify_token");
         http_answer_problem(r, &err, STR_NULL);
         return true;
     }

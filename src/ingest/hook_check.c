@@ -1,16 +1,37 @@
 #include "base/assert.h"
 #include "ingest/ingest_priv.h"
 
+#define SIGNED_PARTS_MAX 16
+
+/* What is signed: the template with its {names} replaced. A part of the request is never looked at as a template. */
+static size_t signed_parts(const struct source_rules *s, struct str at, struct str body, struct str parts[SIGNED_PARTS_MAX]) {
+    struct str text = s->signed_text.p ? s->signed_text : s->timestamp_header ? STR("{timestamp}.{body}") : STR("{body}");
+    size_t n = 0;
+    while (text.n && n < SIGNED_PARTS_MAX) {
+        if (str_starts(text, STR("{timestamp}"))) {
+            parts[n++] = at;
+            text = str_from(text, 11);
+        } else if (str_starts(text, STR("{body}"))) {
+            parts[n++] = body;
+            text = str_from(text, 6);
+        } else {
+            long brace = str_find(str_from(text, 1), STR("{"));
+            parts[n] = brace < 0 ? text : str_head(text, (size_t)brace + 1);
+            text = str_from(text, parts[n++].n);
+        }
+    }
+    return n;
+}
+
 static enum status check_hmac(const struct source_rules *s, struct http_request *r, int64_t now_ms, struct err *err) {
-    struct str body = http_raw_body(r), at = STR_NULL;
+    struct str at = STR_NULL, parts[SIGNED_PARTS_MAX];
     if (s->timestamp_header) {
         at = http_header(r, s->timestamp_header);
         enum status st = signature_check_time(at, now_ms, s->tolerance_ms, err);
         if (st != OK) return st;
     }
-    struct str timed[] = {at, STR("."), body};
-    return signature_check(
-        s->secrets, s->timestamp_header ? timed : &body, s->timestamp_header ? 3 : 1, http_header(r, s->header), s->encoding, s->prefix, err);
+    size_t n = signed_parts(s, at, http_raw_body(r), parts);
+    return signature_check(s->secrets, parts, n, http_header(r, s->header), s->encoding, s->prefix, err);
 }
 
 static enum status check_standard(const struct source_rules *s, struct http_request *r, int64_t now_ms, struct err *err) {

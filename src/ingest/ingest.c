@@ -77,6 +77,16 @@ static void copy_keep_headers(struct arena *arena, const struct config_source *c
     rules->keep_headers_n = c->keep_headers_n;
 }
 
+/* A timestamp that is not signed could be anybody's, and one that is signed must be known. */
+static enum status check_signed_text(const struct source_rules *rules, struct err *err) {
+    if (!rules->signed_text.p) return OK;
+    if (str_find(rules->signed_text, STR("{body}")) < 0) return err_set(err, E_CONFIG, "sources.%s: signed must hold {body}", rules->name);
+    bool timed = str_find(rules->signed_text, STR("{timestamp}")) >= 0;
+    if (timed != (rules->timestamp_header != NULL))
+        return err_set(err, E_CONFIG, "sources.%s: {timestamp} in signed and timestamp_header go together", rules->name);
+    return OK;
+}
+
 /* What a scheme cannot work without. */
 static enum status check_source(const struct source_rules *rules, struct err *err) {
     bool by_secret =
@@ -88,7 +98,7 @@ static enum status check_source(const struct source_rules *rules, struct err *er
         return err_set(err, E_CONFIG, "sources.%s: basic needs user and password", rules->name);
     if (rules->scheme == SCHEME_TOKEN && !rules->token_header && !rules->token_query)
         return err_set(err, E_CONFIG, "sources.%s: token needs token_header or token_query", rules->name);
-    return OK;
+    return check_signed_text(rules, err);
 }
 
 static enum status add_source(struct table *table, const struct config_source *c, struct err *err) {
@@ -107,6 +117,8 @@ static enum status add_source(struct table *table, const struct config_source *c
     rules->prefix = str_of(copy(arena, c->prefix));
     rules->user = str_of(copy(arena, c->user));
     rules->password = str_of(copy(arena, c->password));
+    rules->verify_token = str_of(copy(arena, c->verify_token));
+    rules->signed_text = str_of(copy(arena, c->signed_text));
     rules->encoding = c->encoding == SIGNATURE_BASE64 ? ENCODING_BASE64 : ENCODING_HEX;
     rules->tolerance_ms = c->tolerance_ms;
     rules->answer = c->answer ? (int)c->answer : 202;
@@ -144,8 +156,7 @@ static enum status table_new(struct ingest *ingest, const struct ingest_stream *
 
 enum status ingest_configure(
     struct ingest *ingest, const struct ingest_stream *streams, size_t streams_n, const struct ingest_source *sources, size_t sources_n, struct err *err) {
-    WITH_LOCK (&ingest->configure_lock)
-        ;
+    WITH_LOCK(&ingest->configure_lock);
     struct table *table;
     enum status st = table_new(ingest, streams, streams_n, sources, sources_n, &table, err);
     if (st != OK) return st;
@@ -175,14 +186,18 @@ struct scanner_slot *scanner_take(struct ingest *ingest) {
     if (slot) ingest->scanners = slot->next;
     mutex_unlock(&ingest->scanners_lock);
     if (slot) return slot;
-    slot = mem_alloc(sizeof *slot);
+    slot = mem_zalloc(sizeof *slot);
     slot->scanner = json_scanner_new(ingest->limits.record_bytes_max);
     return slot;
 }
 
 void scanner_give(struct ingest *ingest, struct scanner_slot *slot) {
-    WITH_LOCK (&ingest->scanners_lock)
-        ;
+    if (slot->grown) { /* it holds several times the size of its largest text, for ever */
+        json_scanner_free(&slot->scanner);
+        free(slot);
+        return;
+    }
+    WITH_LOCK(&ingest->scanners_lock);
     slot->next = ingest->scanners;
     ingest->scanners = slot;
 }

@@ -42,7 +42,8 @@ struct source_rules {
     enum config_accept accept;
     struct secrets secrets;
     const char *header, *timestamp_header, *token_header, *token_query;
-    struct str prefix, user, password;
+    struct str prefix, user, password, verify_token;
+    struct str signed_text;        /* "v0:{timestamp}:{body}"; p NULL: the body, or "{timestamp}.{body}" */
     enum signature_encoding encoding;
     int64_t tolerance_ms;
     const char *const *keep_headers;
@@ -61,6 +62,7 @@ struct table {
 struct scanner_slot {
     struct scanner_slot *next;
     struct json_scanner *scanner;
+    bool grown;                    /* by a large record: not kept */
 };
 
 struct auth;

@@ -26,7 +26,8 @@ sources:
   - {{name: shop, type: webhook, stream: orders, scheme: shopify, secrets: [{SECRET}, {OLD}]}}
   - {{name: shop_strict, type: webhook, stream: orders, scheme: shopify, secret: {SECRET}, accept: json}}
   - {{name: std, type: webhook, stream: events, scheme: standard-webhooks, secret: {STANDARD}}}
-  - {{name: gh, type: webhook, stream: github, scheme: hmac-sha256, secret: {SECRET}, header: X-Hub-Signature-256, encoding: hex, prefix: "sha256="}}
+  - {{name: gh, type: webhook, stream: github, scheme: hmac-sha256, secret: {SECRET}, header: X-Hub-Signature-256, encoding: hex, prefix: "sha256=", verify_token: meta-says}}
+  - {{name: slack, type: webhook, stream: loose, scheme: hmac-sha256, secret: {SECRET}, header: X-Slack-Signature, prefix: "v0=", timestamp_header: X-Slack-Request-Timestamp, signed: "v0:{{timestamp}}:{{body}}"}}
   - {{name: timed, type: webhook, stream: loose, scheme: hmac-sha256, secret: {SECRET}, header: X-Sig, encoding: base64, timestamp_header: X-Time, tolerance: 60s}}
   - {{name: tok, type: webhook, stream: loose, scheme: token, secret: {SECRET}, token_header: X-Api-Key}}
   - {{name: tokq, type: webhook, stream: loose, scheme: token, secret: {SECRET}, token_query: key}}
@@ -141,6 +142,21 @@ def test_hmac_with_prefix_and_with_timestamp(p):
     refused(send(p, "timed", body, {"X-Sig": base64.b64encode(mac(body).digest()).decode()}))
 
 
+def test_signed_text_by_template(p):
+    body = b'{"text":"{body} {timestamp}"}'
+
+    def slack(at, text=None):
+        text = text or f"v0:{at}:".encode() + body
+        return {"X-Slack-Request-Timestamp": str(at), "X-Slack-Signature": "v0=" + mac(text).hexdigest()}
+
+    now = int(time.time())
+    assert send(p, "slack", body, slack(now)).status_code == 200
+    refused(send(p, "slack", body, slack(now - 600)))
+    refused(send(p, "slack", body, slack(now, f"{now}.".encode() + body)))
+    refused(send(p, "slack", body, {**slack(now), "X-Slack-Request-Timestamp": str(now + 1)}))
+    assert [raw(e) for e in events(p, "loose")] == [body]
+
+
 def test_token_basic_and_none(p):
     body = b"{}"
     assert send(p, "tok", body, {"X-Api-Key": SECRET}).status_code == 200
@@ -163,10 +179,12 @@ def test_token_basic_and_none(p):
 
 
 def test_meta_challenge(p):
-    ask = {"hub.mode": "subscribe", "hub.verify_token": SECRET, "hub.challenge": "1158201444"}
+    ask = {"hub.mode": "subscribe", "hub.verify_token": "meta-says", "hub.challenge": "1158201444"}
     answer = send(p, "gh", None, method="GET", params=ask)
     assert answer.status_code == 200 and answer.text == "1158201444" and answer.headers["Content-Type"].startswith("text/plain")
     refused(send(p, "gh", None, method="GET", params={**ask, "hub.verify_token": "x"}), 403)
+    refused(send(p, "gh", None, method="GET", params={**ask, "hub.verify_token": SECRET}), 403)
+    refused(send(p, "std", None, method="GET", params={**ask, "hub.verify_token": ""}), 403)
     refused(send(p, "gh", None, method="GET", params={k: v for k, v in ask.items() if k != "hub.verify_token"}), 403)
     assert send(p, "gh", None, method="GET").status_code in (400, 405)
 
