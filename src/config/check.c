@@ -18,6 +18,7 @@ static const struct yaml_node *place(const struct yaml_node *map, const char *ke
 
 /* ---- the project ---- */
 
+/* Tokens and payloads in clear on a network only when somebody has written that down. */
 static void check_listen(struct checker *c, const struct yaml_node *root) {
     const struct config *config = c->config;
     if (config_listen_is_loopback(config->listen) || config->tls.mode != TLS_UNSET) return;
@@ -25,6 +26,7 @@ static void check_listen(struct checker *c, const struct yaml_node *root) {
         "listen: %s can be reached from other machines: give tls: {cert: …, key: …}, or say `tls: off` when something in front of it does TLS", config->listen);
 }
 
+/* Said at `check` rather than when the server starts. */
 static void check_tls(struct checker *c, const struct yaml_node *root) {
     const struct config_tls *tls = &c->config->tls;
     const struct yaml_node *map = yaml_get(root, "tls");
@@ -46,6 +48,7 @@ static void check_lake(struct checker *c, const struct yaml_node *root) {
     }
 }
 
+/* Retention works by whole segments: with fewer than four there would be nothing to give away. */
 static void check_log(struct checker *c, const struct yaml_node *root) {
     const struct config_log *log = &c->config->log;
     if (log->segment_bytes > log->max_bytes / 4) {
@@ -73,6 +76,7 @@ static void check_limits(struct checker *c, const struct yaml_node *root) {
 
 /* ---- streams ---- */
 
+/* A window that the log cannot remember would let duplicates in without a word. */
 static void check_stream(struct checker *c, struct config_stream *stream) {
     const struct yaml_node *given = yaml_get(stream->node, "dedupe_window");
     int64_t retention_ms = c->config->log.retention_ms;
@@ -96,6 +100,7 @@ static const char *const *stream_names(struct checker *c) {
     return names;
 }
 
+/* Where a source's data goes must be there, and be one place. */
 static void check_target(struct checker *c, const struct config_source *source) {
     struct config_problems *problems = c->r->problems;
     const struct yaml_node *stream = yaml_get(source->node, "stream"), *table = yaml_get(source->node, "table");
@@ -114,6 +119,7 @@ static void check_target(struct checker *c, const struct config_source *source) 
     }
 }
 
+/* standard-webhooks section "Signature scheme": the secret is base64, usually behind whsec_. The secret itself is not shown. */
 static void check_secret_form(struct checker *c, const struct config_source *source) {
     const struct yaml_node *node = place(source->node, yaml_get(source->node, "secret") ? "secret" : "secrets");
     for (size_t i = 0; i < source->secrets_n; i++) {
@@ -127,6 +133,7 @@ static void check_secret_form(struct checker *c, const struct config_source *sou
     }
 }
 
+/* What each scheme needs. */
 static void check_webhook(struct checker *c, const struct config_source *source) {
     struct config_problems *problems = c->r->problems;
     const struct yaml_node *node = source->node;
@@ -155,6 +162,7 @@ static bool is_below(const char *path, const char *dir) {
     return strncmp(path, dir, n) == 0 && (path[n] == '\0' || path[n] == '/');
 }
 
+/* Folders and dialects that cannot work. */
 static void check_landing(struct checker *c, const struct config_source *source) {
     const struct yaml_node *node = source->node;
     if (source->path && is_below(source->path, c->config->data_dir)) {
@@ -172,6 +180,7 @@ static void check_landing(struct checker *c, const struct config_source *source)
     }
 }
 
+/* Two sources on one folder would race for its files. */
 static void check_unlike_others(struct checker *c, size_t index) {
     const struct config_source *source = &c->config->sources[index];
     for (size_t i = 0; i < index; i++) {

@@ -10,6 +10,7 @@
 
 /* ---- making the value ---- */
 
+/* Name of a project that gives none: that of its folder. */
 static const char *last_part(struct arena *arena, const char *dir) {
     struct str rest = str_of(dir);
     while (rest.n > 1 && rest.p[rest.n - 1] == '/') rest.n--;
@@ -21,6 +22,7 @@ static const char *last_part(struct arena *arena, const char *dir) {
     return usable ? arena_strndup(arena, last.p, last.n) : "cupel";
 }
 
+/* A configuration with all defaults, whose arena the reader goes on to use. */
 static struct config *config_new(const char *dir, struct option_reader *r) {
     struct arena *arena = arena_new();
     struct config *config = arena_new_one(arena, struct config);
@@ -66,6 +68,7 @@ static void read_root(struct option_reader *r, const struct yaml_node *root) {
     config_read_section(r, &config_root_section, ordered, r->config, 0);
 }
 
+/* All of the work. host NULL: nothing outside of the text is looked at. */
 static enum status parse(struct str text, const char *dir, const struct host *host, const struct config_environment *environment, struct config **out,
     struct config_problems *problems, struct err *err) {
     struct option_reader r = {.problems = problems, .host = host};
@@ -102,6 +105,7 @@ static const char *process_variable(void *context, const char *name) {
     return getenv(name);
 }
 
+/* `${file:…}`; relative names belong to the project folder. */
 static enum status secret_file(void *context, struct arena *arena, const char *path, struct str *out, struct err *err) {
     const struct process_environment *e = context;
     const char *full = *path == '/' ? path : arena_printf(arena, "%s/%s", e->dir, path);
@@ -124,6 +128,7 @@ enum status config_load(const struct host *host, const char *dir, struct config 
 /* ---- asking ---- */
 
 const struct config_stream *config_find_stream(const struct config *config, struct str name) {
+    must(config);
     for (size_t i = 0; i < config->streams_n; i++) {
         if (str_is(name, config->streams[i].name)) return &config->streams[i];
     }
@@ -131,6 +136,7 @@ const struct config_stream *config_find_stream(const struct config *config, stru
 }
 
 const struct config_source *config_find_source(const struct config *config, struct str name) {
+    must(config);
     for (size_t i = 0; i < config->sources_n; i++) {
         if (str_is(name, config->sources[i].name)) return &config->sources[i];
     }
@@ -176,6 +182,7 @@ void config_source_json(const struct config_source *source, struct buf *out) {
 
 void config_json(const struct config *config, struct buf *out) { write_section(out, &config_root_section, config, 0); }
 
+/* Options are compared as they would be shown, secrets included; only their names come out. */
 static void compare(const struct option_section *section, const char *prefix, const void *a, const void *b, struct buf *out) {
     for (size_t i = 0; i < section->n; i++) {
         const struct option *option = &section->options[i];
@@ -195,5 +202,6 @@ static void compare(const struct option_section *section, const char *prefix, co
 }
 
 void config_needs_restart(const struct config *old_config, const struct config *new_config, struct buf *out) {
+    must(old_config && new_config);
     compare(&config_root_section, "", old_config, new_config, out);
 }

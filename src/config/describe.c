@@ -11,6 +11,7 @@ static void put_cell(struct buf *out, const char *text) { /* | ends a cell in Ma
     }
 }
 
+/* Choices, range, or length: whatever the type has. */
 static void put_limits(struct buf *out, const struct option *option) {
     ARENA_SCOPE(scratch);
     bool number = option->type == OPTION_NUMBER || option->type == OPTION_BYTES || option->type == OPTION_DURATION;
@@ -39,6 +40,7 @@ static void put_option(struct buf *out, const struct option *option, bool source
     buf_text(out, " |\n");
 }
 
+/* A section's table, then those of the sections in it. */
 static void put_section(struct buf *out, const struct option_section *section) {
     bool sources = section == &config_source_section;
     buf_printf(out, "\n## %s%s%s%s\n\n", section->title, *section->name ? ": `" : "", section->name, *section->name ? "`" : "");
@@ -84,6 +86,7 @@ static bool named_before(const struct option_section *section, size_t index) {
     return false;
 }
 
+/* Every key once; see named_before. */
 static void put_properties(struct json_writer *w, const struct option_section *section) {
     for (size_t i = 0; i < section->n; i++) {
         const struct option *option = &section->options[i], *second = NULL;

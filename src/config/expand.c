@@ -6,6 +6,7 @@
 #include "base/assert.h"
 #include "config/config_priv.h"
 
+/* POSIX.1 section 8.1, and small letters. */
 static bool variable_name_valid(struct str name) {
     if (name.n == 0 || isdigit((unsigned char)name.p[0])) return false;
     for (size_t i = 0; i < name.n; i++) {
@@ -22,6 +23,7 @@ struct expansion {
     struct buf out;
 };
 
+/* The file's content without the newline that editors and `echo` put at its end. */
 static void expand_file(struct expansion *x, struct str path) {
     struct str content = STR_NULL;
     struct err err = {0};
@@ -37,6 +39,7 @@ static void expand_file(struct expansion *x, struct str path) {
     buf_str(&x->out, content);
 }
 
+/* NAME or NAME:-default. As in a shell, the default also stands for an empty value. */
 static void expand_variable(struct expansion *x, struct str inside) {
     long at = str_find(inside, STR(":-"));
     struct str name = at >= 0 ? str_head(inside, (size_t)at) : inside;

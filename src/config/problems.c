@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "config/config_priv.h"
 
+/* Counts always, keeps up to CONFIG_PROBLEMS_MAX. */
 static void add(struct config_problems *problems, bool warning, int line, int column, const char *format, va_list args) {
     if (!warning) problems->errors++;
     if (problems->n == CONFIG_PROBLEMS_MAX) {
@@ -42,6 +43,7 @@ void config_problems_free(struct config_problems *problems) {
     *problems = (struct config_problems){0};
 }
 
+/* By place; an error before a warning at the same one. */
 static int compare(const void *a, const void *b) {
     const struct config_problem *x = a, *y = b;
     if (x->line != y->line) return x->line < y->line ? -1 : 1;

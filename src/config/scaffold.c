@@ -89,6 +89,7 @@ static void fill_in(struct buf *out, const char *text, const char *project) {
     buf_str(out, rest);
 }
 
+/* A folder, or a file that is not there yet. */
 static enum status make_one(const struct host *host, const char *dir, const struct config_scaffold_file *file, const char *project, struct err *err) {
     AUTO_FREE char *path = mem_printf("%s/%s", dir, file->path);
     if (!file->text) {

@@ -10,6 +10,7 @@ unsigned config_source_kind(enum config_source_type type) {
     return kinds[type];
 }
 
+/* kind 0: any type of source, or not a source at all. */
 static bool applies(const struct option *option, unsigned kind) {
     unsigned types = option->flags & OPTION_SOURCE_TYPES;
     return types == 0 || kind == 0 || (types & kind);
@@ -34,6 +35,7 @@ void config_set_defaults(struct option_reader *r, const struct option_section *s
     }
 }
 
+/* Two rows may have one name for different types of sources (`header`, `encoding`): the one that applies goes before. */
 static const struct option *find_option(const struct option_section *section, struct str name, unsigned kind) {
     const struct option *other = NULL; /* of that name, for other source types */
     for (size_t i = 0; i < section->n; i++) {
@@ -44,6 +46,7 @@ static const struct option *find_option(const struct option_section *section, st
     return other;
 }
 
+/* Only keys that would be good here are suggested. */
 static void say_unknown(struct option_reader *r, const struct option_section *section, const struct yaml_pair *pair, unsigned kind) {
     ARENA_SCOPE(scratch);
     const char **names = arena_new_array(scratch, const char *, section->n + 1);
@@ -55,6 +58,7 @@ static void say_unknown(struct option_reader *r, const struct option_section *se
     config_error_at(r->problems, &key, "unknown key %s%s", config_quote(scratch, &key), config_suggest(scratch, pair->key, names));
 }
 
+/* One key with its value. */
 static void read_pair(struct option_reader *r, const struct option_section *section, const struct yaml_pair *pair, void *target, unsigned kind) {
     const struct option *option = find_option(section, pair->key, kind);
     if (!option) {
@@ -69,6 +73,7 @@ static void read_pair(struct option_reader *r, const struct option_section *sect
 }
 
 void config_read_section(struct option_reader *r, const struct option_section *section, const struct yaml_node *map, void *target, unsigned kind) {
+    must(r && section && target);
     if (!map || map->kind != YAML_MAP) return;
     for (size_t i = 0; i < map->n; i++) read_pair(r, section, &map->pairs[i], target, kind);
     for (size_t i = 0; i < section->n; i++) {
@@ -92,6 +97,7 @@ void config_show_section(struct json_writer *w, const struct option_section *sec
 
 /* ---- streams ---- */
 
+/* A stream with wrong settings is kept, so that sources that name it are not called dangling. */
 static void read_stream(struct option_reader *r, const struct yaml_pair *pair, struct config_stream *out) {
     ARENA_SCOPE(scratch);
     const struct yaml_node key = {.kind = YAML_TEXT, .raw = pair->key, .line = pair->line, .column = pair->column};
@@ -121,6 +127,7 @@ bool config_read_streams(struct option_reader *r, const struct option *option, c
         config_error_at(r->problems, node, "%s must be a map of at most %d names to settings", option->name, STREAMS_MAX);
         return false;
     }
+    must(r->config);
     struct config_stream *list = arena_new_array(r->arena, struct config_stream, node->n + 1);
     for (size_t i = 0; i < node->n; i++) read_stream(r, &node->pairs[i], &list[i]);
     r->config->streams = list;
@@ -142,6 +149,7 @@ void config_show_streams(struct json_writer *w, const struct option *option, con
 
 /* ---- sources ---- */
 
+/* false: it is left out of the list, because nothing can be checked about it. */
 static bool read_source(struct option_reader *r, const struct yaml_node *map, struct config_source *out) {
     if (map->kind != YAML_MAP) {
         config_error_at(r->problems, map, "a source must be a map with name and type");

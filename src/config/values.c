@@ -10,7 +10,7 @@
 #define SHOW_ARGS struct json_writer *w, const struct option *option, const void *at, bool reveal
 #define SCHEMA_ARGS struct json_writer *w, const struct option *option
 
-/* ---- words ---- */
+/* ---- words: how values stand in messages ---- */
 
 const char *config_quote(struct arena *arena, const struct yaml_node *node) {
     if (node->kind == YAML_MAP) return "a map";
@@ -54,9 +54,10 @@ static const char *joined_choices(struct arena *arena, const char *const *list) 
     return text;
 }
 
+/* In the largest unit that divides it, so that 128MB stays 128MB and 128MiB stays 128MiB. */
 static const char *show_bytes(struct arena *arena, uint64_t n) {
     static const struct {
-        uint64_t size;
+        uint64_t size; /* falling */
         const char *unit;
     } units[] = {{UINT64_C(1) << 30, "GiB"}, {1000000000, "GB"}, {1 << 20, "MiB"}, {1000000, "MB"}, {1024, "KiB"}, {1000, "KB"}};
     for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
@@ -84,6 +85,7 @@ const char *config_show_limit(struct arena *arena, const struct option *option, 
 
 /* A scalar that is there; else the problem is said. */
 static bool need_text(READ_ARGS) {
+    must(r && option && node);
     (void)at;
     ARENA_SCOPE(scratch);
     if (node->broken) return false;
@@ -98,13 +100,14 @@ static bool need_text(READ_ARGS) {
     return true;
 }
 
+/* The usual problem. Returns false, so that a reader can end with it. */
 static bool wrong(struct option_reader *r, const struct option *option, const struct yaml_node *node, const char *wanted) {
     ARENA_SCOPE(scratch);
     config_error_at(r->problems, node, "%s must be %s, not %s", option->name, wanted, config_quote(scratch, node));
     return false;
 }
 
-/* ---- texts ---- */
+/* ---- texts: every one is copied into the configuration's arena, with a NUL behind it ---- */
 
 static bool store_text(struct option_reader *r, const struct option *option, const struct yaml_node *node, void *at) {
     size_t n = node->text.n;
@@ -122,6 +125,7 @@ static bool store_text(struct option_reader *r, const struct option *option, con
 
 static bool read_text(READ_ARGS) { return need_text(r, option, node, at) && store_text(r, option, node, at); }
 
+/* Relative paths belong to the project folder, wherever the process was started. */
 static bool read_path(READ_ARGS) {
     if (!read_text(r, option, node, at)) return false;
     const char *path = *(const char **)at;
@@ -178,6 +182,7 @@ static bool read_header(READ_ARGS) {
     return store_text(r, option, node, at);
 }
 
+/* The text is valid UTF-8 already: libyaml refuses everything else. */
 static size_t utf8_length_of_first(struct str s) {
     unsigned char c = (unsigned char)s.p[0];
     return c < 0x80 ? 1 : c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4;
@@ -217,6 +222,7 @@ static bool read_listen(READ_ARGS) {
     return store_text(r, option, node, at);
 }
 
+/* The name must look like one, and be one where the machine has the list. */
 static bool read_zone(READ_ARGS) {
     if (!need_text(r, option, node, at)) return false;
     struct str text = node->text;
@@ -247,9 +253,10 @@ static bool read_url(READ_ARGS) {
     return good ? store_text(r, option, node, at) : wrong(r, option, node, "an address that begins with http:// or https://");
 }
 
-/* ---- numbers ---- */
+/* ---- numbers: the row's limits hold for every one of them ---- */
 
 static bool in_range(struct option_reader *r, const struct option *option, const struct yaml_node *node, uint64_t value) {
+    must(option->max >= option->min && option->min >= 0);
     ARENA_SCOPE(scratch);
     if (value == 0 && (option->flags & OPTION_ZERO_OK)) return true;
     if (value < (uint64_t)option->min) {
@@ -283,6 +290,7 @@ static bool read_bytes(READ_ARGS) {
     return true;
 }
 
+/* A bare number is refused: nobody remembers whether it would be seconds or milliseconds. */
 static bool read_duration(READ_ARGS) {
     int64_t value = 0;
     if (!need_text(r, option, node, at)) return false;
@@ -319,6 +327,7 @@ struct texts { /* as two neighbouring fields of the config structs */
 
 /* Behind what is there already: `secret` and `secrets` fill one list. */
 static bool read_list_of(READ_ARGS, bool (*read_one)(READ_ARGS)) {
+    must(read_one);
     struct texts *texts = at;
     bool good = true;
     size_t n = node->kind == YAML_LIST ? node->n : 1;
@@ -348,6 +357,7 @@ static bool read_headers(READ_ARGS) { return read_list_of(r, option, node, at, r
 
 /* ---- those with a form of their own ---- */
 
+/* none, body, header:<name>, or a JSON path. A field that is called body or none is written as $.body. */
 static bool read_dedupe(READ_ARGS) {
     struct config_dedupe_key *out = at;
     if (!need_text(r, option, node, at)) return false;
@@ -367,6 +377,7 @@ static bool read_dedupe(READ_ARGS) {
     return true;
 }
 
+/* One entry of `protect`. */
 static bool read_policy(struct option_reader *r, const struct yaml_pair *pair, struct config_protect *out) {
     static const struct option policy = {.name = "policy", .type = OPTION_CHOICE, .choices = "encrypt|tokenise|mask"};
     const struct yaml_node key = {.kind = YAML_TEXT, .raw = pair->key, .text = pair->key, .line = pair->line, .column = pair->column};
@@ -381,6 +392,7 @@ static bool read_policy(struct option_reader *r, const struct yaml_pair *pair, s
     return true;
 }
 
+/* A map of paths to policies; the key `subject` is the path of the person's id (a field of that name is written as $.subject). */
 static bool read_protect(READ_ARGS) {
     struct config_protection *out = at;
     struct config_protection result = {0};
@@ -415,6 +427,7 @@ static bool read_section(READ_ARGS) {
     return r->problems->errors == before;
 }
 
+/* `off` in words, or a section; the mode says which. YAML 1.1 readers make false of a plain off, so that is taken as well. */
 static bool read_tls(READ_ARGS) {
     struct config_tls *tls = at;
     if (node->kind == YAML_TEXT && !node->is_null && (str_is(node->text, "off") || str_is(node->text, "false"))) {
@@ -427,6 +440,7 @@ static bool read_tls(READ_ARGS) {
     return true;
 }
 
+/* Kept with its nodes, so that a later version's reader, or `check`, can look at it. */
 static bool read_later(READ_ARGS) {
     (void)at;
     size_t entries = node->kind == YAML_TEXT ? !node->is_null : node->n;
@@ -444,7 +458,7 @@ static bool read_later(READ_ARGS) {
     return true;
 }
 
-/* ---- showing ---- */
+/* ---- showing: as JSON, in the form in which it would be written in the file ---- */
 
 static void show_text(SHOW_ARGS) { json_text(w, *(const char *const *)at); }
 static void show_secret(SHOW_ARGS) {

@@ -18,6 +18,7 @@ struct reader {
     bool stopped; /* a problem after which reading makes no sense */
 };
 
+/* The first such problem only: what comes after it would be guesses. */
 static void stop(struct reader *r, int line, int column, const char *text) {
     if (!r->stopped) config_problem_add(r->problems, false, line, column, "%s", text);
     r->stopped = true;
@@ -39,6 +40,7 @@ static void stop_at_syntax(struct reader *r, struct str text) {
         arena_printf(scratch, "not valid YAML: %s%s%s", p->problem ? p->problem : "unreadable", p->context ? " " : "", p->context ? p->context : ""));
 }
 
+/* false: the end, by error or by an earlier stop. The caller deletes the event. */
 static bool next_event(struct reader *r, yaml_event_t *event, struct str text) {
     if (r->stopped) return false;
     if (!yaml_parser_parse(&r->parser, event)) {
@@ -62,6 +64,7 @@ static bool count_weight(struct reader *r, const struct yaml_node *node, size_t 
     return false;
 }
 
+/* Text of a scalar, expanded. Whether it is a number is the option's business, so quotes make no difference but for null. */
 static struct yaml_node *read_scalar(struct reader *r, const yaml_event_t *event) {
     struct yaml_node *node = new_node(r, YAML_TEXT, event);
     node->raw = arena_str(r->arena, str_make(event->data.scalar.value, event->data.scalar.length));
@@ -96,6 +99,7 @@ static void read_list(struct reader *r, struct yaml_node *list, int depth, struc
 }
 
 static bool key_is_usable(struct reader *r, const struct yaml_node *map, const struct map *seen, const struct yaml_node *key) {
+    must(map->kind == YAML_MAP);
     if (key->kind != YAML_TEXT || key->is_null) {
         config_error_at(r->problems, key, "a key must be a plain text");
         return false;
@@ -135,6 +139,7 @@ static void read_map(struct reader *r, struct yaml_node *map, int depth, struct 
     map_free(&seen);
 }
 
+/* The node of the anchor itself, not a copy: nothing changes nodes after reading. */
 static struct yaml_node *read_alias(struct reader *r, const yaml_event_t *event) {
     struct str name = str_of((const char *)event->data.alias.anchor);
     struct yaml_node *target = map_get(r->anchors, name);
@@ -176,6 +181,7 @@ static struct yaml_node *read_node(struct reader *r, const yaml_event_t *event, 
     return node;
 }
 
+/* The root node of the only document; NULL when there is none, or after a stop. */
 static struct yaml_node *read_document(struct reader *r, struct str text) {
     struct yaml_node *root = NULL;
     yaml_event_t event;

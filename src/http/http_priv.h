@@ -6,7 +6,8 @@
  *     RUNNING --handler returned without an answer--> SUSPENDED --answer from any thread--> ANSWERED (resumes the connection)
  *     RUNNING --answer while the handler runs-------> ANSWERED  (nobody sleeps)
  *
- * Locks: pool_lock (free requests), watch_lock (connections, watched requests), the pools' locks. None is held while another is taken, none across a call-back. */
+ * Locks: pool_lock (free requests), watch_lock (connections, watched requests), and one per worker pool. None is held while another is taken, none across a
+ * call-back. */
 #ifndef CUPEL_HTTP_PRIV_H
 #define CUPEL_HTTP_PRIV_H
 
@@ -20,7 +21,7 @@
 
 #define ROUTE_PARTS_MAX 8
 #define ROUTE_CODES_MAX 24
-#define BODY_SLACK 64              /* readable bytes behind every body: JSON_PADDING */
+#define BODY_SLACK 64 /* readable bytes behind every body: JSON_PADDING */
 #define BODY_KEEP_BYTES (64u << 10) /* a pooled request keeps its body buffer up to this size */
 #define POOL_MAX 1024
 #define DISCARD_BYTES_MAX (64u << 20) /* of a refused body, read and dropped so that the client sees the answer */
@@ -28,7 +29,7 @@
 #define JOBS_WAITING_MAX 1024
 
 struct route_part {
-    struct str text;               /* literal, or the name in {name} */
+    struct str text; /* literal, or the name in {name} */
     bool is_name, is_rest;
 };
 
@@ -49,15 +50,15 @@ struct job {
     void (*run)(void *context);
     void *context;
     struct job *next;
-    bool owned;                    /* freed after it ran */
+    bool owned; /* freed after it ran */
 };
 
 /* Three lines of work that must not wait for each other: a handler that waits for its turn (as queries do) may keep neither the chunk from being filled
  * that would end another query, nor large bodies from being taken in. */
 enum pool_name {
-    POOL_HANDLERS,                 /* http_offload */
-    POOL_CHUNKS,                   /* http_answer_stream */
-    POOL_BODIES,                   /* large bodies: decoding, and the handler itself */
+    POOL_HANDLERS, /* http_offload */
+    POOL_CHUNKS, /* http_answer_stream */
+    POOL_BODIES, /* large bodies: decoding, and the handler itself */
     POOLS
 };
 
@@ -77,9 +78,9 @@ struct http_conn {
     struct http_conn *next, *prev; /* server->conns, under watch_lock */
     int fd;
     _Atomic int phase;
-    _Atomic uint32_t turn;         /* requests begun on this connection */
-    _Atomic int64_t since_ms;      /* of the phase */
-    _Atomic uint64_t body_bytes;   /* of the body that is coming in */
+    _Atomic uint32_t turn; /* requests begun on this connection */
+    _Atomic int64_t since_ms; /* of the phase */
+    _Atomic uint64_t body_bytes; /* of the body that is coming in */
     /* the watcher's own */
     uint32_t seen_turn;
     uint64_t base_bytes, seen_bytes; /* received until the last request ended; at the last look */
@@ -107,7 +108,7 @@ enum known_header {
 #define X(id, name) id,
     KNOWN_HEADERS(X)
 #undef X
-    KNOWN_N
+        KNOWN_N
 };
 
 enum request_state { REQUEST_RUNNING, REQUEST_SUSPENDED, REQUEST_ANSWERED };
@@ -122,24 +123,24 @@ struct http_request {
     struct arena *arena;
     int64_t started_us;
     const char *method;
-    struct str url;                /* as received, without query */
+    struct str url; /* as received, without query */
     struct str parts[ROUTE_PARTS_MAX]; /* values of the route's {names}, decoded */
-    struct str path;               /* decoded; made on demand */
+    struct str path; /* decoded; made on demand */
     struct str known[KNOWN_N];
     void *user;
     /* body */
     char *body;
     size_t body_n, body_cap, counted; /* counted: what this request holds of server->bodies_bytes */
-    struct str decoded;            /* after decompression; p NULL: the body as received */
+    struct str decoded; /* after decompression; p NULL: the body as received */
     char *decoded_memory;
-    struct err refused;            /* status not OK: the body is dropped and this is answered at its end */
+    struct err refused; /* status not OK: the body is dropped and this is answered at its end */
     uint64_t dropped;
-    bool handled;                  /* the handler was started */
+    bool handled; /* the handler was started */
     /* answer */
     int code;
     const char *content_type;
     struct str answer;
-    char *answer_memory;           /* malloc'ed: given to libmicrohttpd, which frees it */
+    char *answer_memory; /* malloc'ed: given to libmicrohttpd, which frees it */
     struct answer_header *headers;
     struct stream_answer *stream;
     bool close_after, queued;
@@ -159,7 +160,7 @@ struct http_server {
     struct host host;
     struct route *routes;
     size_t routes_n;
-    struct route unmatched;        /* metrics of requests without a route */
+    struct route unmatched; /* metrics of requests without a route */
     struct MHD_Daemon *daemon;
     int listen_fd;
     char address[HOST_ADDRESS_MAX];
@@ -176,10 +177,10 @@ struct http_server {
     condition watch_wake, watch_called;
     struct http_conn *conns;
     struct http_request *watched;
-    struct http_request *calling;  /* its call-back runs now, on the thread `caller` */
+    struct http_request *calling; /* its call-back runs now, on the thread `caller` */
     pthread_t caller;
     struct thread watcher;
-    size_t conns_n, conns_peak;    /* open now; most since memory was last given back */
+    size_t conns_n, conns_peak; /* open now; most since memory was last given back */
     bool watch_end;
     struct worker_pool pools[POOLS];
     /* metrics */
@@ -197,8 +198,8 @@ void route_count(struct route *route, int code, double seconds);
 void route_metrics_init(struct route *route, const char *pattern);
 
 /* request.c */
-enum MHD_Result request_access(void *server, struct MHD_Connection *mhd, const char *url, const char *method, const char *version, const char *upload,
-    size_t *upload_n, void **con_cls);
+enum MHD_Result request_access(
+    void *server, struct MHD_Connection *mhd, const char *url, const char *method, const char *version, const char *upload, size_t *upload_n, void **con_cls);
 void request_completed(void *server, struct MHD_Connection *mhd, void **con_cls, enum MHD_RequestTerminationCode code);
 void request_pool_free(struct http_server *server);
 
@@ -219,7 +220,7 @@ void watch_start(struct http_server *server);
 void watch_stop(struct http_server *server);
 void watch_connection(void *server, struct MHD_Connection *mhd, void **socket_context, enum MHD_ConnectionNotificationCode code);
 void watch_forget(struct http_request *r); /* after it returns no call-back of r runs or will run (unless called from that call-back) */
-void watch_gone(struct http_request *r);   /* libmicrohttpd noticed the hang-up before the watcher did */
+void watch_gone(struct http_request *r); /* libmicrohttpd noticed the hang-up before the watcher did */
 void watch_call_all(struct http_server *server, bool gone_too); /* the server stops: every on_deadline, later every on_gone */
 
 #endif

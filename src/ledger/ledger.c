@@ -19,6 +19,7 @@ static const char *const STATEMENT_SQL[SQL_COUNT] = {
 
 /* ---- errors ---- */
 
+/* Result codes: https://www.sqlite.org/rescode.html. A full disk comes as SQLITE_FULL from the pager, or as an I/O error with its errno from below. */
 static enum status status_of_sqlite(int code, int system_error) {
     switch (code & 0xff) {
     case SQLITE_OK:
@@ -62,6 +63,7 @@ enum status ledger_sqlite_error(struct ledger *ledger, sqlite3 *db, int code, co
 
 /* ---- statements ---- */
 
+/* Prepared at first use, because most processes use few of the statements; kept until the connection closes. */
 static int prepare(struct connection *connection, enum statement statement) {
     if (connection->statements[statement]) {
         return SQLITE_OK;
@@ -69,6 +71,7 @@ static int prepare(struct connection *connection, enum statement statement) {
     return sqlite3_prepare_v3(connection->db, STATEMENT_SQL[statement], -1, SQLITE_PREPARE_PERSISTENT, &connection->statements[statement], NULL);
 }
 
+/* SQLITE_TRANSIENT copies: callers' texts may live shorter than the statement's bindings. */
 static int bind_all(sqlite3_stmt *stmt, const char *formats, va_list args) {
     int code = SQLITE_OK;
     for (int i = 1; *formats && code == SQLITE_OK; formats++, i++) {
@@ -86,6 +89,7 @@ static int bind_all(sqlite3_stmt *stmt, const char *formats, va_list args) {
     return code;
 }
 
+/* A failure is kept in the query: next then gives no rows, and end returns it. */
 static void query_open(struct query *q, enum statement statement, const char *formats, va_list args) {
     int code = prepare(q->connection, statement);
     if (code == SQLITE_OK) {
@@ -135,6 +139,7 @@ struct query ledger_query_write(struct ledger *ledger, enum statement statement,
 }
 
 bool query_next(struct query *q) {
+    must(q && q->connection);
     if (q->status != OK || !q->stmt) {
         return false;
     }
@@ -145,6 +150,7 @@ bool query_next(struct query *q) {
     return code == SQLITE_ROW;
 }
 
+/* Resetting ends the statement's read transaction: a statement left open would keep the WAL from being checkpointed. */
 enum status query_end(struct query *q) {
     if (q->stmt) {
         sqlite3_reset(q->stmt);
@@ -236,6 +242,7 @@ static void note_doom(struct ledger *ledger, enum status status, const struct er
     }
 }
 
+/* End of a savepoint. */
 static enum status end_inner(struct ledger *ledger, enum status status, struct err *err) {
     struct err ignored;
     note_doom(ledger, status, err);
@@ -252,6 +259,7 @@ static enum status end_inner(struct ledger *ledger, enum status status, struct e
     return ledger_run(ledger, err, NULL, SQL_SAVEPOINT_RELEASE, "");
 }
 
+/* End of the transaction: commit, or everything back. A commit that fails leaves it open, and then it is rolled back too. */
 static enum status end_outer(struct ledger *ledger, enum status status, struct err *err) {
     struct err ignored;
     if (ledger->doomed) {
@@ -309,6 +317,7 @@ static enum status connection_open(struct ledger *ledger, struct connection *con
     return code == SQLITE_OK ? OK : ledger_sqlite_error(ledger, connection->db, code, "opening it", err);
 }
 
+/* sqlite3_close refuses while a statement is left: that would be a leak of ours. */
 static void connection_close(struct connection *connection) {
     for (int i = 0; i < SQL_COUNT; i++) {
         sqlite3_finalize(connection->statements[i]);

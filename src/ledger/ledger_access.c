@@ -10,6 +10,7 @@
 /* ---- tokens ---- */
 
 enum status ledger_token_list(struct ledger *ledger, struct arena *arena, struct ledger_token **out, size_t *n, struct err *err) {
+    must(ledger && out && n);
     struct ledger_token *list = NULL;
     size_t count = 0, cap = 0;
     struct query q = ledger_query_read(ledger, SQL_TOKEN_LIST, err, "");
@@ -68,6 +69,7 @@ enum status ledger_token_used(struct ledger *ledger, const char *name, int64_t a
 
 /* ---- protection keys ---- */
 
+/* Over the read connection, or, between write_begin and write_end, over the writing one. */
 static enum status find_key(
     struct ledger *ledger, struct arena *arena, const char *kind, const char *subject, bool *found, struct protection_key *out, struct err *err) {
     struct query q = ledger_query_read(ledger, SQL_KEY_GET, err, "ss", kind, subject);
@@ -112,6 +114,7 @@ enum status ledger_protection_key(
 
 /* ---- backup and check ---- */
 
+/* SQLite's online backup in one step. A source that others write to meanwhile is read as it was at the start. */
 static enum status copy_database(struct ledger *ledger, sqlite3 *from, sqlite3 *to, struct err *err) {
     sqlite3_backup *backup = sqlite3_backup_init(to, "main", from, "main");
     if (!backup) {
@@ -124,6 +127,7 @@ static enum status copy_database(struct ledger *ledger, sqlite3 *from, sqlite3 *
 }
 
 enum status ledger_backup(struct ledger *ledger, const char *path, struct err *err) {
+    must(ledger && path);
     const struct fs *fs = ledger->host->fs;
     sqlite3 *from = NULL, *to = NULL;
     AUTO_FREE char *temporary = mem_printf("%s.tmp", path);
@@ -156,6 +160,7 @@ enum status ledger_backup(struct ledger *ledger, const char *path, struct err *e
     return status;
 }
 
+/* Every row whose text is not "ok" is a problem. */
 static enum status check_with(struct ledger *ledger, sqlite3 *db, const char *sql, struct buf *problems, struct err *err) {
     sqlite3_stmt *stmt = NULL;
     int code = sqlite3_prepare_v2(db, sql, -1, &stmt, NULL);
@@ -172,6 +177,7 @@ static enum status check_with(struct ledger *ledger, sqlite3 *db, const char *sq
 
 /* On a connection of its own, so that nobody waits for it. */
 enum status ledger_check(struct ledger *ledger, struct buf *problems, struct err *err) {
+    must(ledger && problems);
     sqlite3 *db = NULL;
     int code = sqlite3_open_v2(ledger->path, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL);
     enum status status = code == SQLITE_OK ? OK : ledger_sqlite_error(ledger, db, code, "opening for the check", err);

@@ -3,11 +3,13 @@
 #include "base/hash.h"
 #include "ledger/ledger_priv.h"
 
+/* Columns in the order of CATALOG_LIST and CATALOG_GET. */
 static void read_entry(const struct query *q, struct arena *arena, struct catalog_entry *out) {
     *out = (struct catalog_entry){query_text(q, arena, 0), query_text(q, arena, 1), query_text(q, arena, 2), query_text(q, arena, 3)};
 }
 
 enum status ledger_catalog_list(struct ledger *ledger, struct arena *arena, struct catalog_entry **out, size_t *n, struct err *err) {
+    must(ledger && out && n);
     struct catalog_entry *list = NULL;
     size_t count = 0, cap = 0;
     struct query q = ledger_query_read(ledger, SQL_CATALOG_LIST, err, "s", LEDGER_CATALOG_NAME);
@@ -24,6 +26,7 @@ enum status ledger_catalog_list(struct ledger *ledger, struct arena *arena, stru
 }
 
 enum status ledger_catalog_get(struct ledger *ledger, struct arena *arena, const char *schema, const char *name, struct catalog_entry *out, struct err *err) {
+    must(schema && name && out);
     struct query q = ledger_query_read(ledger, SQL_CATALOG_GET, err, "sss", LEDGER_CATALOG_NAME, schema, name);
     bool found = query_next(&q);
     struct catalog_entry entry = {0};
@@ -41,6 +44,7 @@ enum status ledger_catalog_get(struct ledger *ledger, struct arena *arena, const
     return OK;
 }
 
+/* A new table. The namespace row comes with it: PyIceberg refuses to make tables in a namespace that it does not find. */
 static enum status insert_entry(struct ledger *ledger, const char *schema, const char *name, const char *location, struct err *err) {
     int64_t changed = 0;
     enum status status = ledger_run(ledger, err, NULL, SQL_CATALOG_NAMESPACE, "ss", LEDGER_CATALOG_NAME, schema);
@@ -53,6 +57,7 @@ static enum status insert_entry(struct ledger *ledger, const char *schema, const
     return status;
 }
 
+/* The compare-and-swap. Zero rows changed means that the pointer is another one by now, or that the table is gone; the caller reads it again either way. */
 static enum status swap_entry(struct ledger *ledger, const char *schema, const char *name, const char *expected, const char *location, struct err *err) {
     int64_t changed = 0;
     enum status status = ledger_run(ledger, err, &changed, SQL_CATALOG_SWAP, "sssss", LEDGER_CATALOG_NAME, schema, name, expected, location);
@@ -74,6 +79,7 @@ enum status ledger_catalog_swap(struct ledger *ledger, const char *schema, const
 }
 
 enum status ledger_catalog_drop(struct ledger *ledger, const char *schema, const char *name, struct err *err) {
+    must(schema && name);
     int64_t changed = 0;
     enum status status = ledger_write_begin(ledger, err);
     if (status != OK) {
@@ -86,6 +92,7 @@ enum status ledger_catalog_drop(struct ledger *ledger, const char *schema, const
     return ledger_write_end(ledger, status, err);
 }
 
+/* Names and current pointers, each ended by NUL so that no two catalogs run together into the same bytes. The caller holds read.lock. */
 static enum status hash_catalog(struct ledger *ledger, uint64_t *out, struct err *err) {
     BUF_SCOPE(all);
     struct query q = ledger_query_committed(ledger, SQL_CATALOG_LIST, err, "s", LEDGER_CATALOG_NAME);
@@ -105,8 +112,7 @@ static enum status hash_catalog(struct ledger *ledger, uint64_t *out, struct err
 /* SQLite's data_version of the read connection moves with every commit of any other connection; only then the pointers are read and hashed, so that a
  * commit to another table of the ledger does not look like one to the catalog. */
 enum status ledger_catalog_version(struct ledger *ledger, uint64_t *out, struct err *err) {
-    WITH_LOCK (&ledger->read.lock)
-        ;
+    WITH_LOCK(&ledger->read.lock);
     struct query q = ledger_query_committed(ledger, SQL_DATA_VERSION, err, "");
     int64_t version = query_next(&q) ? query_int(&q, 0) : 0;
     enum status status = query_end(&q);

@@ -3,6 +3,7 @@
 #include "base/event_id.h"
 #include "ledger/ledger_priv.h"
 
+/* Columns in the order of LANDING_SELECT. */
 static void read_file(const struct query *q, struct arena *arena, struct landing_file *out) {
     *out = (struct landing_file){.id = query_int(q, 0),
         .source = query_text(q, arena, 1),
@@ -25,6 +26,7 @@ static void read_file(const struct query *q, struct arena *arena, struct landing
     must(out->state >= LANDING_TAKEN && out->state <= LANDING_MOVED);
 }
 
+/* Moves the table's next offset by `reserve` and its receipt time forward, never back: a clock that was set back may not bring ids out of order. */
 static enum status reserve_offsets(
     struct ledger *ledger, const struct landing_file *file, uint64_t reserve, int64_t *first, int64_t *received_ms, struct err *err) {
     struct query q = ledger_query_write(ledger, SQL_LANDING_RESERVE, err, "iii", (int64_t)file->stream, (int64_t)reserve, file->received_ms);
@@ -45,6 +47,7 @@ static enum status reserve_offsets(
     return status;
 }
 
+/* Reservation and row are one transaction: after a crash there is either no trace of the file, or a row with its offsets to go on from. */
 static enum status insert_file(
     struct ledger *ledger, struct arena *arena, const struct landing_file *file, uint64_t reserve, struct landing_file *out, struct err *err) {
     int64_t first = 0, received_ms = 0;
@@ -91,6 +94,7 @@ enum status ledger_landing_take(
     return status;
 }
 
+/* Ends the write of an update by id: no row changed means that there is none. */
 static enum status end_changed(struct ledger *ledger, enum status status, int64_t changed, int64_t id, struct err *err) {
     if (status == OK && changed == 0) {
         status = err_set(err, E_NOT_FOUND, "there is no landing file number %lld", (long long)id);
@@ -133,6 +137,7 @@ enum status ledger_landing_forget(struct ledger *ledger, int64_t id, struct err 
 
 enum status ledger_landing_list(
     struct ledger *ledger, struct arena *arena, const char *source, int state, size_t limit, struct landing_file **out, size_t *n, struct err *err) {
+    must(ledger && out && n);
     struct landing_file *list = NULL;
     size_t count = 0, cap = 0;
     int64_t rows_max = limit == 0 || limit > INT64_MAX ? -1 : (int64_t)limit;

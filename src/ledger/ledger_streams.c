@@ -3,6 +3,7 @@
 #include "base/event_id.h"
 #include "ledger/ledger_priv.h"
 
+/* Columns in the order of STREAM_LIST and STREAM_FIND. */
 static void read_stream(const struct query *q, struct arena *arena, struct ledger_stream *out) {
     int64_t number = query_int(q, 0);
     must(number > 0 && number <= EVENT_STREAM_MAX);
@@ -16,6 +17,7 @@ static void read_stream(const struct query *q, struct arena *arena, struct ledge
 }
 
 enum status ledger_stream_list(struct ledger *ledger, struct arena *arena, bool deleted_too, struct ledger_stream **out, size_t *n, struct err *err) {
+    must(ledger && out && n);
     struct ledger_stream *list = NULL;
     size_t count = 0, cap = 0;
     struct query q = ledger_query_read(ledger, SQL_STREAM_LIST, err, "i", (int64_t)deleted_too);
@@ -31,6 +33,7 @@ enum status ledger_stream_list(struct ledger *ledger, struct arena *arena, bool 
     return status;
 }
 
+/* Among the living. Inside of a write, so that nobody makes it between the look and the insert. */
 static enum status find_stream(
     struct ledger *ledger, struct arena *arena, enum stream_kind kind, const char *name, bool *found, struct ledger_stream *out, struct err *err) {
     struct query q = ledger_query_write(ledger, SQL_STREAM_FIND, err, "is", (int64_t)kind, name);
@@ -90,7 +93,7 @@ enum status ledger_stream_delete(struct ledger *ledger, uint16_t number, struct 
     if (status != OK) {
         return status;
     }
-    int64_t now_ms = host_wall_ms(ledger->host);
+    int64_t now_ms = host_wall_ms(ledger->host); /* 0 would mean alive, so a clock that stands at 1970 gives 1 */
     status = ledger_run(ledger, err, &changed, SQL_STREAM_DELETE, "ii", (int64_t)number, now_ms > 0 ? now_ms : 1);
     if (status == OK && changed == 0) {
         status = err_set(err, E_NOT_FOUND, "there is no stream number %u", number);
@@ -104,6 +107,7 @@ enum status ledger_stream_delete(struct ledger *ledger, uint16_t number, struct 
 /* ---- consumers ---- */
 
 enum status ledger_consumer_list(struct ledger *ledger, struct arena *arena, const char *consumer, struct consumer_position **out, size_t *n, struct err *err) {
+    must(ledger && out && n);
     struct consumer_position *list = NULL;
     size_t count = 0, cap = 0;
     struct query q = ledger_query_read(ledger, SQL_CONSUMER_LIST, err, "s", consumer);
@@ -129,7 +133,7 @@ enum status ledger_consumer_set(struct ledger *ledger, const char *consumer, uin
     }
     status =
         ledger_run(ledger, err, NULL, SQL_CONSUMER_SET, "siiii", consumer, (int64_t)stream, (int64_t)partition, (int64_t)offset, host_wall_ms(ledger->host));
-    if (status == E_CONFLICT) {
+    if (status == E_CONFLICT) { /* the foreign key: the only constraint that an upsert by key can break */
         status = err_set(err, E_NOT_FOUND, "there is no stream number %u", stream);
     }
     return ledger_write_end(ledger, status, err);
@@ -162,6 +166,7 @@ enum status ledger_account_add(struct ledger *ledger, const char *hop, const cha
 
 enum status ledger_account_list(
     struct ledger *ledger, struct arena *arena, const char *hop, const char *name, struct account **out, size_t *n, struct err *err) {
+    must(ledger && out && n);
     struct account *list = NULL;
     size_t count = 0, cap = 0;
     struct query q = ledger_query_read(ledger, SQL_ACCOUNT_LIST, err, "ss", hop, name);
@@ -178,9 +183,10 @@ enum status ledger_account_list(
     return status;
 }
 
-/* ---- key-value ---- */
+/* ---- key-value: values are bytes, NUL and all ---- */
 
 enum status ledger_kv_get(struct ledger *ledger, struct arena *arena, const char *table, const char *key, struct str *out, struct err *err) {
+    must(table && key && out);
     struct query q = ledger_query_read(ledger, SQL_KV_GET, err, "ss", table, key);
     bool found = query_next(&q);
     struct str value = found ? query_blob(&q, arena, 0) : STR_NULL;
