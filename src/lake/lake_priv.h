@@ -248,7 +248,12 @@ enum status lake_flush_stream(struct lake *lake, struct lake_stream *stream, str
 enum status maintain_orphans(struct lake *lake, int64_t older_than_ms, uint64_t *deleted, struct err *err);
 bool maintain_has_too_many_snapshots(const struct table_version *version);
 enum status maintain_trim(struct lake *lake, struct err *err);
-void maintain_run(struct lake *lake); /* one round over all tables, called by the writer thread */
+/* lake_compact, at most bins_max files made; *more: there is work left. */
+enum status maintain_compact(
+    struct lake *lake, const char *schema, const char *name, bool open_hours_too, size_t bins_max, struct lake_maintained *out, bool *more, struct err *err);
+/* One round over all tables, called by the writer thread. true: packing is not done yet, come again soon (flushes go first). */
+bool maintain_run(struct lake *lake);
+bool lake_stopping(struct lake *lake);
 enum status maintain_retention(struct lake *lake, const struct lake_stream *stream, struct err *err);
 void maintain_all_retention(struct lake *lake);
 /* New metadata for a table whose folder was moved; *pointer is its URI, nothing is swapped yet. */

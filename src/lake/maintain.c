@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "lake/lake_priv.h"
 
+#define BINS_PER_ROUND 4
 #define EXPIRE_EVERY_ROUNDS 30
 #define ORPHANS_EVERY_ROUNDS (24 * 60)
 #define ORPHAN_AGE_MS (24 * HOUR_MS)
@@ -49,8 +50,7 @@ static enum status fold(void *context, struct ledger *ledger, struct err *err) {
 
 /* A pinned view may still have to read this segment: it stays until the pin is gone. */
 static bool needed_by_pin(struct lake *lake, uint32_t segment) {
-    WITH_LOCK (&lake->lock)
-        ;
+    WITH_LOCK(&lake->lock);
     for (const struct shared_view *v = lake->views; v; v = v->next)
         if ((v != lake->view || v->refs > 1) && (v->log_from >> 32) <= segment) return true;
     return false;
@@ -127,20 +127,22 @@ static void note(const struct table_version *v, const char *what, enum status s,
     log_warn("lake", "maintenance failed and will be repeated", LOG_STR("step", what), LOG_STR("table", v ? v->name : ""), LOG_STR("error", err->text), NULL);
 }
 
-static bool stopping(struct lake *lake) {
-    WITH_LOCK (&lake->writer_lock)
-        ;
+bool lake_stopping(struct lake *lake) {
+    WITH_LOCK(&lake->writer_lock);
     return lake->writer_stop;
 }
 
-static void maintain_table(struct lake *lake, const struct table_version *v, bool expire) {
+static bool maintain_table(struct lake *lake, const struct table_version *v, bool expire) {
     struct err err = {0};
+    bool more = false;
     struct lake_maintained done = {0};
-    if (lake->o.engine) note(v, "bin-packing", lake_compact(lake, v->schema, v->name, false, &done, &err), &err);
+    if (lake->o.engine) note(v, "bin-packing", maintain_compact(lake, v->schema, v->name, false, BINS_PER_ROUND, &done, &more, &err), &err);
     if (expire) note(v, "expiry", lake_expire(lake, v->schema, v->name, 0, &done, &err), &err);
+    return more;
 }
 
-void maintain_run(struct lake *lake) {
+bool maintain_run(struct lake *lake) {
+    bool more = false;
     ARENA_SCOPE(tmp);
     struct table_version **all;
     size_t n;
@@ -150,7 +152,8 @@ void maintain_run(struct lake *lake) {
     note(NULL, "listing", s, &err);
     for (size_t i = 0; !s && i < n; i++) {
         gauges(all[i]);
-        if (!stopping(lake) && is_ours(lake, all[i])) maintain_table(lake, all[i], round % EXPIRE_EVERY_ROUNDS == 0 || maintain_has_too_many_snapshots(all[i]));
+        if (!lake_stopping(lake) && is_ours(lake, all[i]))
+            more |= maintain_table(lake, all[i], round % EXPIRE_EVERY_ROUNDS == 0 || maintain_has_too_many_snapshots(all[i]));
         table_unref(&all[i]);
     }
     maintain_all_retention(lake);
@@ -158,6 +161,7 @@ void maintain_run(struct lake *lake) {
     uint64_t deleted = 0;
     if (round % ORPHANS_EVERY_ROUNDS == 0) note(NULL, "orphans", maintain_orphans(lake, host_wall_ms(lake->o.host) - ORPHAN_AGE_MS, &deleted, &err), &err);
     if (deleted) log_info("lake", "files that no snapshot names were deleted", LOG_INT("files", deleted), NULL);
+    return more;
 }
 
 void maintain_all_retention(struct lake *lake) {

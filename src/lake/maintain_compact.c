@@ -9,6 +9,8 @@
 
 #define COPY_TIME_MS (30 * 60 * 1000)
 #define BIN_ROWS_MAX 5000000
+/* Tables without partitions have no closed hours: they wait for this many small files, so that each row is not written again every minute. */
+#define UNPARTITIONED_FILES_MIN 16
 /* An hour counts as closed this long after its end, and when no record of it waits in the log. */
 #define CLOSED_AFTER_MS 120000
 
@@ -106,30 +108,41 @@ static enum status pack(struct bin *b, struct lake_maintained *out, struct err *
     return OK;
 }
 
-/* Files of one hour, smallest first, into bins up to the target size. */
-static enum status pack_all(
-    struct lake *lake, const struct table_version *v, const struct candidate *list, size_t n, struct lake_maintained *out, struct err *err) {
+/* The next bin: files of one hour, smallest first, up to the target size. */
+static void fill_bin(struct bin *b, const struct candidate *list, size_t n, size_t *at) {
+    int64_t hour = list[*at].file->hour;
+    for (; *at < n && list[*at].file->hour == hour; ++*at) {
+        const struct table_file *f = list[*at].file;
+        bool full = b->bytes + (uint64_t)f->size_bytes > b->lake->o.target_file_bytes || b->rows + (uint64_t)f->records > BIN_ROWS_MAX;
+        if (b->n && full) return;
+        b->files[b->n++] = f;
+        b->bytes += (uint64_t)f->size_bytes;
+        b->rows += (uint64_t)f->records;
+    }
+}
+
+static enum status pack_all(struct lake *lake, const struct table_version *v, const struct candidate *list, size_t n, size_t files_min, size_t bins_max,
+    struct lake_maintained *out, bool *more, struct err *err) {
+    size_t packed = 0;
     for (size_t at = 0; at < n;) {
         ARENA_SCOPE(arena);
         struct bin b = {.lake = lake, .arena = arena, .version = v, .files = arena_new_array(arena, const struct table_file *, n - at)};
-        int64_t hour = list[at].file->hour;
-        while (at < n && list[at].file->hour == hour) {
-            const struct table_file *f = list[at].file;
-            if (b.n && (b.bytes + (uint64_t)f->size_bytes > lake->o.target_file_bytes || b.rows + (uint64_t)f->records > BIN_ROWS_MAX)) break;
-            b.files[b.n++] = f;
-            b.bytes += (uint64_t)f->size_bytes;
-            b.rows += (uint64_t)f->records;
-            at++;
+        fill_bin(&b, list, n, &at);
+        if (b.n < files_min) continue;
+        if (packed++ == bins_max) {
+            *more = true;
+            return OK;
         }
-        if (b.n < 2) continue;
+        if (lake_stopping(lake)) return err_set(err, E_CANCELLED, "the lake is being closed");
         enum status s = pack(&b, out, err);
         if (s) return s;
     }
     return OK;
 }
 
-enum status lake_compact(struct lake *lake, const char *schema, const char *name, bool open_hours_too, struct lake_maintained *out, struct err *err) {
-    must(lake->o.engine && out);
+enum status maintain_compact(
+    struct lake *lake, const char *schema, const char *name, bool open_hours_too, size_t bins_max, struct lake_maintained *out, bool *more, struct err *err) {
+    must(lake->o.engine && out && more);
     struct lake_pin *pin; /* keeps the files that are read */
     struct table_version *v = NULL;
     enum status s = lake_pin(lake, &pin, err);
@@ -137,11 +150,13 @@ enum status lake_compact(struct lake *lake, const char *schema, const char *name
     s = table_get(lake, schema, name, &v, err);
     if (!s && v->unreadable) s = err_set(err, E_UNSUPPORTED, "%s", v->unreadable);
     struct lake_maintained done = {0};
+    *more = false;
     if (!s) {
         ARENA_SCOPE(arena);
         struct candidate *list = arena_new_array(arena, struct candidate, v->files_n + 1);
         size_t n = find_candidates(lake, v, open_hours_too, list);
-        s = pack_all(lake, v, list, n, &done, err);
+        size_t files_min = n && list[0].file->hour == HOUR_NONE && !open_hours_too ? UNPARTITIONED_FILES_MIN : 2;
+        s = pack_all(lake, v, list, n, files_min, bins_max, &done, more, err);
         if (done.files_before)
             log_info("lake", "small files packed", LOG_STR("table", name), LOG_INT("files_before", done.files_before), LOG_INT("files_after", done.files_after),
                 NULL);
@@ -150,4 +165,9 @@ enum status lake_compact(struct lake *lake, const char *schema, const char *name
     table_unref(&v);
     lake_unpin(&pin);
     return s;
+}
+
+enum status lake_compact(struct lake *lake, const char *schema, const char *name, bool open_hours_too, struct lake_maintained *out, struct err *err) {
+    bool more;
+    return maintain_compact(lake, schema, name, open_hours_too, SIZE_MAX, out, &more, err);
 }

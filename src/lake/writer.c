@@ -254,8 +254,7 @@ static void failed(struct lake *lake, struct lake_stream *stream, const struct e
 }
 
 static enum status flush_now(struct lake *lake, struct lake_stream *stream, struct err *err) {
-    WITH_LOCK (&lake->flush_lock)
-        ;
+    WITH_LOCK(&lake->flush_lock);
     if (stream->gone) return OK;
     enum status s = lake_flush_stream(lake, stream, err);
     if (!s) stream->retry_at_ms = stream->backoff_ms = 0;
@@ -264,8 +263,7 @@ static enum status flush_now(struct lake *lake, struct lake_stream *stream, stru
 
 /* Streams live until the lake is closed: the list may be used without the lock. */
 static struct lake_stream **all_streams(struct lake *lake, struct arena *arena, size_t *n) {
-    WITH_LOCK (&lake->lock)
-        ;
+    WITH_LOCK(&lake->lock);
     struct lake_stream **list = arena_new_array(arena, struct lake_stream *, map_count(lake->streams) + 1);
     size_t at = 0;
     struct str key;
@@ -276,8 +274,7 @@ static struct lake_stream **all_streams(struct lake *lake, struct arena *arena, 
 }
 
 static bool wait_tick(struct lake *lake) {
-    WITH_LOCK (&lake->writer_lock)
-        ;
+    WITH_LOCK(&lake->writer_lock);
     if (!lake->writer_stop) condition_wait_ms(&lake->writer_wake, &lake->writer_lock, TICK_MS);
     return !lake->writer_stop;
 }
@@ -300,8 +297,8 @@ static void *run(void *argument) {
             lake->next_trim_ms = now_ms + TRIM_EVERY_MS;
         }
         if (now_ms < lake->next_maintenance_ms) continue;
-        maintain_run(lake);
-        lake->next_maintenance_ms = now_ms + MAINTENANCE_EVERY_MS;
+        bool more = maintain_run(lake);
+        lake->next_maintenance_ms = now_ms + (more ? 0 : MAINTENANCE_EVERY_MS);
     }
     return NULL;
 }
