@@ -7,9 +7,17 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "base/metrics.h"
 #include "stream/stream_priv.h"
 
 #define SPACE_CHECK_US INT64_C(250000)
+
+static struct metric m_groups = {.name = "cupel_log_groups_total", .help = "Groups written to the log, one sync each.", .kind = METRIC_COUNTER, .labels = ""};
+static struct metric m_records = {.name = "cupel_log_records_total", .help = "Events stored in the log.", .kind = METRIC_COUNTER, .labels = ""};
+static struct metric m_bytes = {.name = "cupel_log_written_bytes_total", .help = "Bytes of groups written to the log.", .kind = METRIC_COUNTER, .labels = ""};
+static struct metric m_failures = {
+    .name = "cupel_log_write_failures_total", .help = "Groups whose write or sync failed.", .kind = METRIC_COUNTER, .labels = ""};
+static struct metric m_write = {.name = "cupel_log_write_seconds", .help = "Time of one group's write and sync.", .kind = METRIC_HISTOGRAM, .labels = ""};
 
 /* ---- definitions ---- */
 
@@ -187,10 +195,19 @@ static enum status write_group(struct stream_log *log, struct group *g, uint64_t
     must(g->bytes_n == size);
     *at = active->end;
     const struct fs *fs = log_fs(log);
+    int64_t begin_us = host_monotonic_us(&log->host);
     enum status s = fs->pwrite(fs->self, active->file, g->bytes, size, *at, err);
     if (s == OK) s = fs->sync_data(fs->self, active->file, err);
-    if (s != OK) log->need_segment = true;
-    return s;
+    if (s != OK) {
+        log->need_segment = true;
+        series_add(log->metrics.failures, 1);
+        return s;
+    }
+    series_observe(log->metrics.write, (double)(host_monotonic_us(&log->host) - begin_us) / 1e6);
+    series_add(log->metrics.groups, 1);
+    series_add(log->metrics.records, (int64_t)g->records);
+    series_add(log->metrics.bytes, (int64_t)size);
+    return OK;
 }
 
 static void publish_frames(struct stream_log *log, struct segment *active, struct group *g, uint64_t at) {
@@ -310,6 +327,12 @@ static void watch_over_disk(struct stream_log *log) {
     } else if (trouble) {
         queue_set_trouble(log, OK, "");
     }
+}
+
+void committer_metrics(struct stream_log *log) {
+    must(log->metrics.groups == NULL);
+    log->metrics =
+        (struct log_metrics){metric_series(&m_groups), metric_series(&m_records), metric_series(&m_bytes), metric_series(&m_failures), metric_series(&m_write)};
 }
 
 void *committer_run(void *argument) {

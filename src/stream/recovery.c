@@ -54,10 +54,11 @@ static void add_frame_at(struct scan *s, uint64_t at) {
 static void find_frames(struct scan *s) {
     uint64_t at = SEGMENT_HEADER_BYTES, group = 0;
     const uint32_t number = s->segment->number;
+    uint64_t room = s->end_known ? s->limit : s->map.n; /* a frame may end in zeros that look unused */
     must(s->limit <= s->map.n);
     while (at < s->limit) {
         struct frame_header h;
-        bool valid = frame_read(s->map.p + at, s->limit - at, s->segment->salt, &h);
+        bool valid = frame_read(s->map.p + at, room - at, s->segment->salt, &h);
         if (valid && h.group >= group) {
             group = h.group;
             bool told = position_segment(h.durable_to) == number && (position_at(h.durable_to) <= at || h.kind == FRAME_HOLE);
@@ -68,6 +69,7 @@ static void find_frames(struct scan *s) {
             at = frame_resync(s->map.p, at + 8, s->limit, s->segment->salt);
         }
     }
+    if (at > s->limit) s->limit = at;
 }
 
 static void header_at(const struct scan *s, size_t i, struct frame_header *h) { memcpy(h, s->map.p + s->frames[i], sizeof *h); }
@@ -264,7 +266,7 @@ static void skip_lost_offsets(struct scan *s) {
 
 static enum status scan_segment(
     struct stream_log *log, struct segment *segment, uint32_t known_end, bool last, struct stream_recovery *report, struct err *err) {
-    struct scan s = {.log = log, .segment = segment, .report = report, .end_known = known_end != 0, .last = last, .at = SEGMENT_HEADER_BYTES};
+    struct scan s = {.log = log, .segment = segment, .report = report, .last = last, .at = SEGMENT_HEADER_BYTES};
     must(segment->capacity >= SEGMENT_HEADER_BYTES);
     segment->keys = key_table_new();
     enum status status = segment_bytes(segment, segment->capacity, &s.map, err);
@@ -272,7 +274,8 @@ static enum status scan_segment(
     uint64_t used = used_bytes(&s.map);
     s.limit = align8(used) + FRAME_HEADER_BYTES; /* the last trailer may end in zeros */
     if (s.limit > s.map.n) s.limit = s.map.n;
-    if (known_end && known_end <= s.map.n) s.limit = s.durable = known_end;
+    s.end_known = known_end != 0 && known_end <= s.map.n;
+    if (s.end_known) s.limit = s.durable = known_end;
     if (known_end > s.map.n) report_damage(report, "log segment %016" PRIu32 " has %zu bytes, it ended at byte %" PRIu32, segment->number, s.map.n, known_end);
     find_frames(&s);
     status = walk_groups(&s, err);

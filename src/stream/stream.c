@@ -109,6 +109,7 @@ static struct stream_log *log_new(const struct stream_log_options *options) {
     condition_init(&log->watcher_done);
     condition_init(&log->keep_wanted);
     log->last = &log->first;
+    committer_metrics(log);
     log->group = group_new();
     log->idempotency = idempotency_new();
     log->next_group = 1;

@@ -144,8 +144,14 @@ struct frame_cache {
     struct hash128 dedupe;
 };
 
+struct series;
+struct log_metrics {
+    struct series *groups, *records, *bytes, *failures, *write;
+};
+
 struct stream_log {
     struct stream_log_options options;
+    struct log_metrics metrics;
     char *dir;
     struct host host;
     uint64_t log_id, dedupe_seed;
@@ -370,6 +376,7 @@ void queue_wake(struct stream_log *log);
 
 /* ---- committer.c ---- */
 void *committer_run(void *log);
+void committer_metrics(struct stream_log *log); /* looks the series up */
 /* Makes a new active segment with its first group (checkpoint). The committer, or open before threads run. */
 enum status committer_start_segment(struct stream_log *log, uint64_t bytes, struct err *err);
 /* Merges a definition into the memory; a grown number of partitions starts an epoch. E_INVALID when they shrink. */

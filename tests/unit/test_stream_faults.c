@@ -419,6 +419,7 @@ struct crowd {
     int number;
     uint64_t accepted;
     atomic_bool *stop;
+    struct log_view *view; /* shared by the readers */
 };
 
 static void *writer(void *argument) {
@@ -443,14 +444,29 @@ static void *writer(void *argument) {
 
 static void woken(void *context) { atomic_fetch_add((atomic_int *)context, 1); }
 
+static void scan_shared(struct log_view *view, log_position durable) {
+    struct log_range range = {.stream = 1, .from = 0, .to = durable};
+    struct log_scan *scan = NULL;
+    struct log_chunk chunk;
+    uint64_t n = 0;
+    if (log_scan_begin(view, &range, &scan, NULL) != OK) abort();
+    while (log_scan_chunk(scan, &chunk)) {
+        struct log_cursor cursor;
+        struct stored_record r;
+        bool got = true;
+        log_cursor_begin(&cursor, chunk);
+        while (log_cursor_next(scan, &cursor, &r, &got, NULL) == OK && got) n++;
+    }
+    if (n != log_scan_records(scan)) abort();
+    log_scan_end(&scan);
+}
+
 static void *reader(void *argument) {
     struct crowd *c = argument;
     struct fixture *f = c->f;
     struct arena *arena = arena_new();
-    struct log_view *view = NULL;
     struct err err;
     atomic_int calls = 0;
-    if (log_view_open(DIR, &f->host, &view, &err) != OK) abort();
     while (!atomic_load(c->stop)) {
         struct stream_state state;
         struct stream_batch batch;
@@ -465,12 +481,13 @@ static void *reader(void *argument) {
         if (stream_hours(f->log, arena, 1, &hours, &n, &err) != OK) abort();
         (void)stream_log_stats(f->log);
         uint64_t ticket = stream_watch(f->log, 1, 0, state.partitions[0].end_offset, woken, &calls);
-        if (log_view_advance(view, 0, stream_durable(f->log), &err) != OK) abort();
+        log_position durable = stream_durable(f->log);
+        if (log_view_advance(c->view, 0, durable, &err) != OK) abort();
+        scan_shared(c->view, durable);
         uint64_t landed[2] = {from / 2, 0};
         stream_landed(f->log, 1, landed, 1);
         (void)stream_unwatch(f->log, ticket);
     }
-    log_view_close(&view);
     arena_free(&arena);
     return NULL;
 }
@@ -483,14 +500,17 @@ static void many_threads_at_once(void **state) {
     struct thread threads[6];
     atomic_bool stop = false;
     uint64_t accepted = 0;
+    struct log_view *view = NULL;
+    assert_int_equal(log_view_open(DIR, &f.host, &view, &f.err), OK);
     for (int i = 0; i < 6; i++) {
-        crowd[i] = (struct crowd){.f = &f, .number = i % 3, .stop = &stop}; /* two writers send the same */
+        crowd[i] = (struct crowd){.f = &f, .number = i % 3, .stop = &stop, .view = view}; /* two writers send the same */
         threads[i] = (struct thread){0};
         thread_start(&threads[i], "crowd", i < 4 ? writer : reader, &crowd[i]);
     }
     for (int i = 0; i < 4; i++) thread_join(&threads[i]);
     atomic_store(&stop, true);
     for (int i = 4; i < 6; i++) thread_join(&threads[i]);
+    log_view_close(&view);
     for (int i = 0; i < 4; i++) accepted += crowd[i].accepted;
     assert_int_equal(accepted, 3 * 300 + 4 * 300); /* keyed ones once, the others each time */
     assert_int_equal(count_all(&f, 1), accepted);
