@@ -10,6 +10,7 @@
 /* Which version of a table the session's view shows. */
 struct view_state {
     uint64_t serial; /* child_table.serial; 0: none yet */
+    bool tail; /* with the log's part */
     bool schema_made;
 };
 
@@ -195,29 +196,42 @@ static bool is_bronze_column(const char *name) {
 
 enum select_source { FROM_FILES, FROM_LOG, FROM_NOTHING };
 
-/* SELECT of the columns; those that the source lacks are NULL. */
-static void put_select(struct buf *sql, const struct engine_table *t, enum select_source source) {
+/* One column of a source; NULL when the source lacks it. */
+static void put_column(struct buf *sql, const struct engine_column *c, enum select_source source) {
+    if (source == FROM_FILES) {
+        sql_quote_name(sql, c->name);
+        return;
+    }
+    buf_text(sql, "CAST(");
+    if (source == FROM_LOG && is_bronze_column(c->name)) {
+        sql_quote_name(sql, c->name);
+    } else {
+        buf_text(sql, "NULL");
+    }
+    buf_printf(sql, " AS %s) AS ", c->type);
+    sql_quote_name(sql, c->name);
+}
+
+/* SELECT of the columns, `first` in front of the others (NULL: none). */
+static void put_select(struct buf *sql, const struct engine_table *t, enum select_source source, const char *first) {
     buf_text(sql, "SELECT ");
-    for (size_t i = 0; i < t->columns_n; i++) {
-        buf_text(sql, i ? ", " : "");
-        if (source == FROM_FILES) {
-            sql_quote_name(sql, t->columns[i].name);
-            continue;
+    bool any = false;
+    for (int round = first ? 0 : 1; round < 2; round++) {
+        for (size_t i = 0; i < t->columns_n; i++) {
+            bool is_first = first && strcmp(t->columns[i].name, first) == 0;
+            if (is_first != (round == 0)) {
+                continue;
+            }
+            buf_text(sql, any ? ", " : "");
+            put_column(sql, &t->columns[i], source);
+            any = true;
         }
-        buf_text(sql, "CAST(");
-        if (source == FROM_LOG && is_bronze_column(t->columns[i].name)) {
-            sql_quote_name(sql, t->columns[i].name);
-        } else {
-            buf_text(sql, "NULL");
-        }
-        buf_printf(sql, " AS %s) AS ", t->columns[i].type);
-        sql_quote_name(sql, t->columns[i].name);
     }
 }
 
 /* Files are read by field id, so that renamed and added columns come out right; what a file lacks is NULL. */
-static void put_files(struct buf *sql, const struct engine_table *t) {
-    put_select(sql, t, FROM_FILES);
+static void put_files(struct buf *sql, const struct engine_table *t, const char *first) {
+    put_select(sql, t, FROM_FILES, first);
     buf_text(sql, " FROM read_parquet([");
     for (size_t i = 0; i < t->files_n; i++) {
         buf_text(sql, i ? ", " : "");
@@ -234,19 +248,44 @@ static void put_files(struct buf *sql, const struct engine_table *t) {
     buf_text(sql, "})");
 }
 
-static void put_view(struct buf *sql, const struct engine_table *t) {
-    if (t->files_n) {
-        put_files(sql, t);
-    }
-    if (t->has_log) {
-        buf_text(sql, t->files_n ? " UNION ALL " : "");
-        put_select(sql, t, FROM_LOG);
-        buf_printf(sql, " FROM cupel_log(%u)", t->stream);
-    }
-    if (!t->files_n && !t->has_log) {
-        put_select(sql, t, FROM_NOTHING);
+static void put_log(struct buf *sql, const struct engine_table *t, const char *first) {
+    put_select(sql, t, FROM_LOG, first);
+    buf_printf(sql, " FROM cupel_log(%u)", t->stream);
+}
+
+static void put_view(struct buf *sql, const struct engine_table *t, bool tail) {
+    if (t->files_n && tail) {
+        /* count(*) over a UNION reads its first column: let it be the constant one, not the ids */
+        put_select(sql, t, FROM_FILES, NULL);
+        buf_text(sql, " FROM (");
+        put_files(sql, t, "_stream");
+        buf_text(sql, " UNION ALL ");
+        put_log(sql, t, "_stream");
+        buf_char(sql, ')');
+    } else if (t->files_n) {
+        put_files(sql, t, NULL);
+    } else if (tail) {
+        put_log(sql, t, NULL);
+    } else {
+        put_select(sql, t, FROM_NOTHING, NULL);
         buf_text(sql, " WHERE false");
     }
+}
+
+/* Whether the statement sees records of the table in the log. Without them the view is the files alone, which DuckDB answers faster (counts from footers). */
+static enum status has_tail(struct session *session, const struct engine_table *t, bool *out, struct err *err) {
+    struct log_scan *scan = NULL;
+    struct log_range range = {.stream = t->stream, .from = t->log_from, .to = session->statement->request.durable};
+    *out = t->has_log;
+    if (!t->has_log || !t->files_n) {
+        return OK;
+    }
+    enum status st = child_log_scan(session->child, session->statement, range, &scan, err);
+    if (st == OK) {
+        *out = log_scan_records(scan) > 0;
+        log_scan_end(&scan);
+    }
+    return st;
 }
 
 static enum status make_view(struct session *session, const struct child_table *table, struct err *err) {
@@ -260,8 +299,10 @@ static enum status make_view(struct session *session, const struct child_table *
     BUF_SCOPE(key);
     buf_printf(&key, "%s.%s", t->schema, t->name);
     struct view_state *state = map_get(session->views, buf_view(&key));
-    if (state && state->serial == table->serial) {
-        return OK;
+    bool tail;
+    enum status st = has_tail(session, t, &tail, err);
+    if (st != OK || (state && state->serial == table->serial && state->tail == tail)) {
+        return st;
     }
     if (!state) {
         state = mem_zalloc(sizeof *state);
@@ -279,13 +320,14 @@ static enum status make_view(struct session *session, const struct child_table *
     buf_char(&sql, '.');
     sql_quote_name(&sql, t->name);
     buf_text(&sql, " AS ");
-    put_view(&sql, t);
-    enum status st = session_run(session, buf_cstr(&sql), err);
+    put_view(&sql, t, tail);
+    st = session_run(session, buf_cstr(&sql), err);
     if (st != OK) {
         return err_prefix(err, "%s.%s", t->schema, t->name);
     }
     state->schema_made = true;
     state->serial = table->serial;
+    state->tail = tail;
     return OK;
 }
 
