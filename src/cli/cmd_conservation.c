@@ -45,6 +45,12 @@ static void print_accounts(struct cli *cli, json_t *answer) {
         print_rows(cli, hours, COLUMNS(hour_columns));
         putchar('\n');
     }
+    json_array_foreach(hops, i, hop) {
+        json_int_t missing = json_integer_value(json_object_get(hop, "missing"));
+        if (missing > 0)
+            printf("%s: %" JSON_INTEGER_FORMAT " events were lost with damaged parts of the log; see data/log/damaged and `cupel logs --level error`\n",
+                json_string_value(json_object_get(hop, "name")), missing);
+    }
     bool good = json_is_true(json_object_get(answer, "ok"));
     printf("%s%s%s\n", good ? color_green(cli) : color_red(cli), good ? "The accounts add up." : "THE ACCOUNTS DO NOT ADD UP.", color_off(cli));
 }

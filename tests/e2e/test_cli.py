@@ -306,6 +306,27 @@ def test_verify_notices_damage(make_project):
     assert done.returncode == 1 and json.loads(done.stdout)["ok"] is False
 
 
+def test_damage_in_the_log_is_said_and_counted(make_project):
+    project = make_project()
+    for i in range(20):
+        project.post_ndjson("orders", [{"order_id": k, "n": i} for k in range(100)])
+    project.kill9()
+    segment = max((project.data / "log").glob("*.seg"), key=lambda path: path.stat().st_size)
+    content = bytearray(segment.read_bytes())
+    content[content.index(b'"n": 10') + 5] = ord("9")  # a byte flips on the disk
+    segment.write_bytes(content)
+    project.start()
+    assert "damaged" in project.get("/health/ready").json()["damage"]
+    kept = project.value("SELECT count(*) FROM bronze.orders")
+    assert 1900 <= kept < 2000 and project.value("SELECT count(*) FROM bronze.orders WHERE payload LIKE '%\"n\": 90%'") == 0
+    done = project.cli("verify", check=False)
+    assert done.returncode == 1 and "files_set_aside" in done.stdout
+    lib.wait_until(lambda: project.request("POST", "/v1/flush").status_code == 200, 10, "what is left lands")
+    done = project.cli("conservation", "--deep", check=False)
+    assert done.returncode == 1 and f"{2000 - kept} events were lost" in done.stdout, done.stdout
+    assert "damaged" in project.cli("logs", "--level", "error").stdout
+
+
 def test_logs(project):
     assert "ready" in project.cli("logs").stdout
     records = [json.loads(line) for line in project.cli("logs", "--json", "--limit", 5).stdout.splitlines()]
