@@ -1,4 +1,7 @@
-/* cupel check */
+/* cupel check: reads cupel.yaml and says everything that is wrong with it in one run.
+ *
+ * Works without a node on purpose: it is what people run before `serve`, in editors and in CI, also while a server holds the folder. Problems go to stderr as
+ * file:line:column, the summary (or with --json the effective settings, secrets as ***) to stdout. */
 #include <stdio.h>
 
 #include "base/buf.h"

@@ -1,4 +1,7 @@
-/* cupel completion bash|zsh, and the hidden `cupel names KIND` that the scripts call. */
+/* cupel completion bash|zsh, and the hidden `cupel names KIND` that the scripts call.
+ *
+ * Names of streams, tables, sources and consumers are asked from a running server only: opening a node of our own while somebody presses Tab would take the
+ * project's lock for nothing. Whatever goes wrong there stays silent; a shell has no place to show it. */
 #include <stdio.h>
 
 #include "base/buf.h"

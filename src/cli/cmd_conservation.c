@@ -1,4 +1,6 @@
-/* cupel conservation: exit code 1 when the accounts do not add up. */
+/* cupel conservation: the accounts as tables; exit code 1 when they do not add up, so that cron and CI notice.
+ *
+ * Hours are shown for streams that do not add up, or all with --hours: a difference has a time, and the logs of that time say why. */
 #include <stdio.h>
 
 #include "cli/output.h"

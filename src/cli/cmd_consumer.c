@@ -1,4 +1,4 @@
-/* cupel consumer list|reset */
+/* cupel consumer list|reset: who reads which stream, how far, and from where on it shall read again. */
 #include <stdio.h>
 
 #include "base/event_id.h"

@@ -1,4 +1,6 @@
-/* cupel event show ID…, cupel events */
+/* cupel event show ID…, cupel events: single events by their address, and the newest ones as a list.
+ *
+ * The payload is printed last and byte for byte; everything before it is the envelope. */
 #include <stdio.h>
 
 #include "base/assert.h"

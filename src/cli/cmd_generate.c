@@ -1,4 +1,7 @@
-/* cupel generate: documents that are made from the tables in the source; tests check that the committed ones are current. */
+/* cupel generate: documents that are made from the tables in the source.
+ *
+ * The committed ones in docs/ are what these commands print; a test compares them, so that an option, a command or a metric cannot change without its
+ * description. Hidden, because users read the documents and do not make them. */
 #include <stdio.h>
 
 #include "base/buf.h"

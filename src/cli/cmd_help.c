@@ -1,4 +1,4 @@
-/* cupel help [COMMAND [VERB]] */
+/* cupel help [COMMAND [VERB]]: the same texts as --help, for those who ask in words. */
 #include "base/buf.h"
 #include "cli/output.h"
 

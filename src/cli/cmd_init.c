@@ -1,4 +1,7 @@
-/* cupel init DIR */
+/* cupel init DIR: the one command besides `check` and `logs` that touches a project folder without a node.
+ *
+ * The scaffold's texts are those of `config`. The data folder is made private and gets its format, its ledger and the token that commands use, so that the
+ * first `serve` and the first `put` find everything in place. Repeating it is refused: nothing of an existing project is ever changed. */
 #include <stdio.h>
 
 #include "cli/output.h"

@@ -1,4 +1,7 @@
-/* cupel logs: reads data/logs directly, so that it also works when the server cannot start. */
+/* cupel logs: reads data/logs directly, so that it also works when the server cannot start.
+ *
+ * Records are JSON, one per line, oldest first over all kept files. For people they are shown as they stood on the server's terminal; --json gives them as
+ * they are, for jq and for shipping. */
 #include <stdio.h>
 #include <stdlib.h>
 

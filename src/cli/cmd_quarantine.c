@@ -1,4 +1,4 @@
-/* cupel quarantine list|show */
+/* cupel quarantine list|show: rows that could not be taken, with the reason and the raw bytes (base64, they may be anything). */
 #include <stdio.h>
 
 #include "cli/output.h"

@@ -1,4 +1,7 @@
-/* cupel serve */
+/* cupel serve: a node in the foreground until a signal ends it.
+ *
+ * Signals are blocked before the first thread exists, so that every thread inherits the mask and only node_run sees them. Daemons are the business of the
+ * service manager: readiness is told through NOTIFY_SOCKET, logs go to stderr and data/logs. */
 #include <stdio.h>
 
 #include "base/buf.h"

@@ -1,4 +1,7 @@
-/* cupel source list|run|test */
+/* cupel source list|run|test: where data comes from.
+ *
+ * `run` takes what waits without the wait for quiet; `test` changes nothing and tells how a file would be read, which is the fastest way to a working
+ * configuration. */
 #include <stdio.h>
 
 #include "cli/output.h"

@@ -1,4 +1,7 @@
-/* cupel sql [QUERY] */
+/* cupel sql [QUERY]: statements from the command line, from a pipe, or typed.
+ *
+ * Results are streamed from the server to where they belong, in the format that the server made: this command never holds a result. With -o the file appears
+ * under its name when the result is complete; a query that fails leaves what was there before. */
 #include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>

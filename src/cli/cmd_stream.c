@@ -1,4 +1,7 @@
-/* cupel stream list|show|tail|add-partitions|delete */
+/* cupel stream list|show|tail|add-partitions|delete: streams, seen through the event API that every program uses.
+ *
+ * `tail` reads each partition on its own and in order; across partitions there is no order to keep. With -f one partition is a long poll; several are asked in
+ * turn five times a second, which costs less than a thread and a connection for each. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,6 @@
-/* cupel table … */
+/* cupel table …: lake tables and their maintenance.
+ *
+ * The server does the work, also the long one: a compaction that is under way ends even when this command is interrupted. */
 #include <stdio.h>
 
 #include "base/assert.h"

@@ -1,4 +1,6 @@
-/* cupel token create|list|revoke */
+/* cupel token create|list|revoke: access for other programs.
+ *
+ * The new token's text is the only thing on stdout, so that `TOKEN=$(cupel token create shop)` works; the advice goes to stderr. */
 #include <stdio.h>
 
 #include "base/json.h"

@@ -1,4 +1,4 @@
-/* cupel verify */
+/* cupel verify: every checksum, every file, every index; exit code 1 when something is wrong. Reads a lot, changes nothing. */
 #include <stdio.h>
 
 #include "cli/output.h"

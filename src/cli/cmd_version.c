@@ -1,4 +1,4 @@
-/* cupel version */
+/* cupel version: one line, or JSON. */
 #include <stdio.h>
 
 #include "cli/command.h"

@@ -1,3 +1,4 @@
+/* Output for people. Everything that comes from data passes through cell_text: a payload must not be able to move the cursor or set a title. */
 #include "cli/output.h"
 
 #include <inttypes.h>

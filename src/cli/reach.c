@@ -1,3 +1,10 @@
+/* How a command finds a node. Three situations, looked at until one holds:
+ *
+ *   server.json names a process that lives and answers      -> ask it
+ *   nobody holds data/lock                                   -> open a node of our own, private socket, same lock
+ *   somebody holds it and does not answer (starting, ending) -> look again for a while, then say who it is
+ *
+ * A node of our own writes server.json too, so that commands side by side share it. */
 #include "cli/reach.h"
 
 #include <stdio.h>

@@ -1,3 +1,6 @@
+/* The interactive shell, over libedit's own interface (histedit.h): prompt, history, completion, and characters read by ourselves.
+ *
+ * What was typed is collected until a statement ends (sql_split.h), then run. Words for completion are loaded at the first Tab: starting costs nothing. */
 #include "cli/shell.h"
 
 #include <ctype.h>

@@ -1,4 +1,4 @@
-/* The small files of the data folder: server.json and format. */
+/* The small files of the data folder: server.json, format, cli.token. Each is written whole, beside, and renamed over: readers and crashes see old or new. */
 #include <stdio.h>
 
 #include "base/assert.h"

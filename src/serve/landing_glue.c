@@ -1,4 +1,7 @@
-/* The landing watcher of `connect` inside the node, and /v1/sources. */
+/* The landing watcher of `connect` inside the node, and /v1/sources.
+ *
+ * `connect` knows neither configuration nor HTTP: this file translates sources, lends it the way of events into streams (ingest_append), and replaces the whole
+ * watcher at a reload. */
 #include <stdlib.h>
 
 #include "base/assert.h"

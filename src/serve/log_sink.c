@@ -1,3 +1,4 @@
+/* Log files. One lock around writing and rotating: a record is one write, so that readers see whole lines, or the beginning of the last one. */
 #include "serve/log_sink.h"
 
 #include <stdio.h>

@@ -1,4 +1,6 @@
-/* /v1/openapi.json: OpenAPI 3.1, made from the routes that are registered. https://spec.openapis.org/oas/v3.1.0 */
+/* /v1/openapi.json: OpenAPI 3.1, made from the routes that are registered. https://spec.openapis.org/oas/v3.1.0
+ *
+ * Paths and path parameters come from the patterns, so that nothing can be missing; query parameters stand in the table below, by operation. */
 #include <ctype.h>
 
 #include "base/assert.h"

@@ -1,4 +1,7 @@
-/* What the routes share: offloading, parameters, JSON bodies, SQL texts. */
+/* What the routes share: offloading, parameters, JSON bodies, SQL texts.
+ *
+ * Parameters are checked where they are read, with the name and the limit in the message; what a caller gets is in range. Memory of a request is its arena and
+ * goes with the answer. */
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -2,7 +2,7 @@
  *
  *   stream: received = landed + in the log.  received: the frames in the log, and the ledger's account of segments that are gone. landed: the ledger's account,
  *           written in the same transaction as the commit. In the log: counted by the log itself from positions. Three sources that do not know each other.
- *           missing: offsets that bronze was given without their records, because the log lost them (damage set aside). Said by the flush, never made good here.
+ *           missing: offsets that bronze was given without their records, because the log lost them (damage set aside). Said by the flush, not made good.
  *   file:   rows read = landed + quarantined.
  *   deep:   besides, the rows of each bronze table are counted per hour by SQL. */
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* Sources, quarantine, logs, verification, backup, reload. */
+/* Quarantine, logs, verification, reload. */
 #include <stdlib.h>
 
 #include "base/assert.h"

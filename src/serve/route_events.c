@@ -1,4 +1,7 @@
-/* One event by its id, and lists of events. */
+/* One event by its id, and lists of events.
+ *
+ * An id is its own address (stream, partition, offset, time), so that a look-up needs no index: first the log, then bronze by its statistics. Rows of landing
+ * files have ids too and are found in their table or its quarantine. Lists are SQL over all streams, newest first by id, which begins with the time. */
 #include <stdlib.h>
 
 #include "base/assert.h"

@@ -1,4 +1,6 @@
-/* Health, metrics and the start page. */
+/* Health, metrics and the start page.
+ *
+ * Gauges that mirror a state are set when somebody asks for /metrics; nothing runs for them in between. */
 #include <stdlib.h>
 
 #include "base/assert.h"

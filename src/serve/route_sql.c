@@ -1,4 +1,7 @@
-/* POST /v1/sql: one SELECT over one consistent view, streamed. */
+/* POST /v1/sql: one SELECT over one consistent view, streamed.
+ *
+ * The view is pinned before the statement is parsed and released after the last byte. The engine writes the result in the format asked for; here it only passes
+ * through. A client that goes away is noticed both before the first row and between parts, and its query is cancelled in the engine. */
 #include <stdlib.h>
 
 #include "base/assert.h"

@@ -1,4 +1,6 @@
-/* Stream administration and consumers. Reading and writing streams is the business of `ingest`. */
+/* Stream administration and consumers. Reading and writing streams is the business of `ingest`.
+ *
+ * Changes of streams and reloads exclude each other (reload_lock): both write the ledger, the log and the lake, in that order of truth. */
 #include <stdlib.h>
 
 #include "base/assert.h"

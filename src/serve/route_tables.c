@@ -1,4 +1,6 @@
-/* Lake tables and their maintenance. */
+/* Lake tables and their maintenance: thin, because the answers are made by `lake`.
+ *
+ * Compaction, expiry and recovery take as long as they take; they run on a worker and hold no lock of ours. */
 #include "base/assert.h"
 #include "serve/node_priv.h"
 
