@@ -48,6 +48,17 @@ struct engine_call {
     struct err err; /* why it failed, once it did */
 };
 
+/* Statements that may run at once, and those that wait for that, longest first. Under the engine's lock. */
+struct place_waiter {
+    struct place_waiter *next;
+    bool served;
+};
+
+struct place_line {
+    uint32_t taken, most;
+    struct place_waiter *first;
+};
+
 struct engine {
     struct engine_options options;
     struct arena *arena;
@@ -65,7 +76,7 @@ struct engine {
     uint32_t table_numbers;
     uint64_t ticks, call_ids;
     struct engine_call *calls;
-    uint32_t user_calls, internal_calls; /* places taken */
+    struct place_line user_line, internal_line;
     bool ending, renewing; /* renewing: ended on purpose, the next call starts another */
     uint64_t died;
     double cpu_before; /* of children that are gone */
@@ -147,7 +158,7 @@ void engine_free(struct engine **pointer) {
         return;
     }
     mutex_lock(&engine->lock);
-    must(!engine->user_calls && !engine->internal_calls);
+    must(!engine->user_line.taken && !engine->internal_line.taken);
     engine->ending = true;
     if (engine->state == CHILD_UP || engine->state == CHILD_STARTING) {
         host_process_kill(&engine->process, HOST_SIGNAL_KILL); /* it holds nothing that needs an orderly end */
@@ -492,29 +503,55 @@ static enum status start_once(
     return OK;
 }
 
+static struct place_line *line_of(struct engine *engine, bool internal) { return internal ? &engine->internal_line : &engine->user_line; }
+
+/* With `lock` held. A place that gets free goes to whoever waits longest: by chance, some would wait for ever under steady load. */
+static void serve_line(struct place_line *line) {
+    while (line->first && line->taken < line->most) {
+        struct place_waiter *waiter = line->first;
+        line->first = waiter->next;
+        waiter->served = true;
+        line->taken++;
+    }
+}
+
+static void quit_line(struct place_line *line, const struct place_waiter *waiter) {
+    struct place_waiter **link = &line->first;
+    while (*link != waiter) {
+        must(*link);
+        link = &(*link)->next;
+    }
+    *link = waiter->next;
+}
+
 /* Takes one of the places for statements at once, waiting in line. */
 static enum status take_place(struct engine *engine, bool internal, struct err *err) {
     WITH_LOCK(&engine->lock);
-    uint32_t *taken = internal ? &engine->internal_calls : &engine->user_calls;
-    uint32_t most = internal ? ENGINE_INTERNAL_CALLS_MAX : engine->options.queries_max;
+    struct place_line *line = line_of(engine, internal);
     int64_t wait_ms = internal ? INTERNAL_WAIT_MS : engine->options.query_wait_ms;
     int64_t until = now_ms(engine) + wait_ms;
-    while (*taken >= most) {
+    struct place_waiter waiter = {0}, **link = &line->first;
+    line->most = internal ? ENGINE_INTERNAL_CALLS_MAX : engine->options.queries_max;
+    while (*link) link = &(*link)->next;
+    *link = &waiter;
+    serve_line(line);
+    while (!waiter.served) {
         int64_t left = until - now_ms(engine);
         if (left <= 0) {
-            return err_set(err, E_BUSY, "%u queries are running, and none ended within %lld ms", most, (long long)wait_ms);
+            quit_line(line, &waiter);
+            return err_set(err, E_BUSY, "%u queries are running, and it was not this one's turn within %lld ms", line->most, (long long)wait_ms);
         }
         condition_wait_ms(&engine->changed, &engine->lock, left);
     }
-    (*taken)++;
     return OK;
 }
 
 static void leave_place(struct engine *engine, bool internal) {
     WITH_LOCK(&engine->lock);
-    uint32_t *taken = internal ? &engine->internal_calls : &engine->user_calls;
-    must(*taken > 0);
-    (*taken)--;
+    struct place_line *line = line_of(engine, internal);
+    must(line->taken > 0);
+    line->taken--;
+    serve_line(line);
     condition_broadcast(&engine->changed);
 }
 
@@ -615,7 +652,7 @@ enum status engine_query_start(struct engine *engine, const struct engine_query 
     struct engine_request request = {
         .kind = CALL_QUERY,
         .internal = query->internal,
-        .time_ms = query->time_ms ? query->time_ms : engine->options.query_time_ms,
+        .time_ms = query->time_ms || query->internal ? query->time_ms : engine->options.query_time_ms,
         .sql = query->sql,
         .params = query->params,
         .params_n = query->params_n,
@@ -709,7 +746,7 @@ void engine_call_end(struct engine_call **pointer) {
 
 enum status engine_rows(struct engine *engine, const struct engine_view *view, const char *sql, struct buf *out, struct err *err) {
     must(sql);
-    struct engine_query query = {.sql = str_of(sql), .format = RESULT_JSON, .view = view, .internal = true};
+    struct engine_query query = {.sql = str_of(sql), .format = RESULT_JSON, .view = view, .internal = true, .time_ms = engine->options.query_time_ms};
     struct engine_call *call;
     enum status st = engine_query_start(engine, &query, &call, err);
     if (st != OK) {
@@ -774,8 +811,10 @@ enum status engine_copy(struct engine *engine, struct arena *arena, const struct
 
 struct engine_stats engine_stats(struct engine *engine) {
     WITH_LOCK(&engine->lock);
-    struct engine_stats stats = {
-        .started = engine->child, .died = engine->died, .calls_running = engine->user_calls + engine->internal_calls, .cpu_seconds = engine->cpu_before};
+    struct engine_stats stats = {.started = engine->child,
+        .died = engine->died,
+        .calls_running = engine->user_line.taken + engine->internal_line.taken,
+        .cpu_seconds = engine->cpu_before};
     if (engine->state == CHILD_UP) {
         stats.resident_bytes = host_resident_bytes(engine->process.pid);
         stats.cpu_seconds += host_cpu_seconds(engine->process.pid);

@@ -82,7 +82,7 @@ struct engine_query {
     enum result_format format;
     const struct engine_view *view;
     bool internal;                 /* our own SQL: not checked, may use internal functions */
-    int64_t time_ms;               /* 0: the option's */
+    int64_t time_ms;               /* 0: the option's; internal: none */
     uint32_t rows_max;             /* RESULT_TABLE only: rows shown; 0 = all */
     uint32_t width_max;            /* RESULT_TABLE only: terminal columns; 0 = no limit */
     /* Asked about every 100 ms while engine_query_start waits for the head: true ends it with E_CANCELLED. May be NULL. */

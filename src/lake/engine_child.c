@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "host/signals.h"
 
 #define WATCH_MS 50 /* how soon a gone caller is noticed */
 #define FLUSH_BYTES 65536u
@@ -468,6 +469,7 @@ int engine_main(int argc, char **argv, const struct row_source_kind *const *kind
         fputs("cupel engine is started by the server, not by hand\n", stderr);
         return 2;
     }
+    host_signals_block(); /* Ctrl-C and service managers signal the whole group: the server still needs us for its last flush, and we end with it */
     log_configure((struct log_options){.level = LOG_INFO, .process = "engine"});
     offer_to_oom_killer();
     mutex_init(&child->lock);

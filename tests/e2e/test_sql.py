@@ -175,6 +175,17 @@ def test_engine_killed_in_a_query(p):
     assert p.value("SELECT count(*) AS n FROM bronze.orders") == 1
 
 
+def test_engine_goes_with_its_server(p):
+    """Also in the middle of a query, so that nothing of a killed server works on."""
+    thread = threading.Thread(target=lambda: pytest.raises(Exception, ask, p, ENDLESS))
+    thread.start()
+    (engine,) = wait_until(p.engine_pids, 5, "engine started")
+    time.sleep(0.5)
+    p.kill9()
+    wait_until(lambda: not os.path.exists(f"/proc/{engine}"), 2, "engine gone")
+    thread.join()
+
+
 def test_one_consistent_read_while_events_come_in(p):
     """Requests of ten events that sum up to nothing: no query sees half of one, and no query sees less than one before, also while flushes move the border."""
     stop = threading.Event()
