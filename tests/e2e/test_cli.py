@@ -372,6 +372,28 @@ def test_long_paths_and_leftovers(tmp_path):
     assert not (project.data / "server.json").exists()
 
 
+def test_commands_over_tls_and_on_all_addresses(make_project, tmp_path):
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=elsewhere.example", "-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem"], check=True, capture_output=True)
+    yaml = lib.DEFAULT_YAML.replace("127.0.0.1:0", "0.0.0.0:0")
+    project = make_project(yaml=yaml + f"tls: {{cert: {tmp_path}/cert.pem, key: {tmp_path}/key.pem}}\n", start=False)
+    project.start(ready=False)
+    lib.wait_until(project.server_json, 10, "the server is up")
+    assert project.server_json()["url"].startswith("https://0.0.0.0:")
+    assert "1 accepted" in project.put("orders", '{"order_id": 1}\n').stdout
+    assert "orders" in project.cli("stream", "list").stdout
+    plain = project.server_json()["url"].replace("https://0.0.0.0", "http://127.0.0.1")
+    with pytest.raises(lib.requests.RequestException):
+        lib.requests.get(plain + "/health/live", timeout=5)
+    project.stop()
+    project.write_yaml(yaml)
+    done = project.cli("serve", check=False)
+    assert done.returncode == 2 and "tls" in done.stderr  # other addresses need TLS, or `tls: off` in words
+    project.write_yaml(yaml + "tls: off\n")
+    project.start(ready=False)
+    lib.wait_until(project.server_json, 10, "the server is up")
+    assert "orders" in project.cli("stream", "list").stdout
+
+
 # -- sql ---------------------------------------------------------------------------------------------------------------------------------------------------
 
 
