@@ -96,6 +96,21 @@ static uint64_t delete_unreached(const struct reach *gone, const struct map *fil
     return n;
 }
 
+/* Two catalog entries may name one folder (a table registered under a second name): what one does not know may be the other's. */
+static size_t names_of_folder(struct lake *lake, const char *dir) {
+    WITH_LOCK(&lake->lock);
+    size_t at = 0, n = 0;
+    struct str key;
+    void *value;
+    while (map_next(lake->tables, &at, &key, &value)) {
+        const struct table_version *v = ((struct lake_table *)value)->current;
+        n += v->dir && !strcmp(v->dir, dir);
+    }
+    return n;
+}
+
+static bool shares_folder(struct lake *lake, const struct table_version *v) { return names_of_folder(lake, v->dir) > 1; }
+
 /* What only the expired snapshots named goes, as soon as no pin is left that may read it. */
 static enum status delete_expired(struct lake *lake, const struct table_version *now, const json_t *expired, uint64_t *deleted, struct err *err) {
     ARENA_SCOPE(arena);
@@ -161,7 +176,7 @@ enum status lake_expire(struct lake *lake, const char *schema, const char *name,
     if ((s = table_commit(lake, &change, 1, NULL, NULL, &uncertain, err))) return s;
     done.snapshots_expired = json_array_size(change.expired);
     if (change.expired && !(s = table_get(lake, schema, name, &v, err))) {
-        if (v->metadata) s = delete_expired(lake, v, change.expired, &done.files_deleted, err);
+        if (v->metadata && !shares_folder(lake, v)) s = delete_expired(lake, v, change.expired, &done.files_deleted, err);
         table_unref(&v);
     }
     json_decref(change.expired);
@@ -276,7 +291,8 @@ enum status maintain_orphans(struct lake *lake, int64_t older_than_ms, uint64_t 
         mutex_lock(&lake->commit_lock);
         struct table_version *v = NULL;
         struct err why = {0};
-        bool ours = !table_get(lake, all[i]->schema, all[i]->name, &v, &why) && v->metadata && !ice_unreadable(v->metadata) && !strncmp(v->dir, lake->dir, own);
+        bool ours = !table_get(lake, all[i]->schema, all[i]->name, &v, &why) && v->metadata && !ice_unreadable(v->metadata) &&
+            !strncmp(v->dir, lake->dir, own) && !shares_folder(lake, v);
         if (ours && sweep_table(lake, v, older_than_ms, deleted, &why))
             log_warn("lake", "orphans were not looked for", LOG_STR("table", v->name), LOG_STR("error", why.text), NULL);
         table_unref(&v);
@@ -312,5 +328,9 @@ static void doom_tree(struct lake *lake, const char *dir, int depth) {
 void delete_table_files(struct lake *lake, const struct table_version *version) {
     size_t n = strlen(lake->dir);
     if (!version->dir || strncmp(version->dir, lake->dir, n) || version->dir[n] != '/') return; /* not below our folder: not ours to delete */
+    lake_mark_dirty(lake);
+    struct table_version *still = NULL;
+    if (!table_get(lake, version->schema, version->name, &still, NULL)) table_unref(&still); /* looks at the catalog again, without the dropped table */
+    if (names_of_folder(lake, version->dir)) return;
     doom_tree(lake, version->dir, 0);
 }

@@ -415,6 +415,28 @@ static void dropped_tables_leave_nothing(void **state) {
     assert_false(fs_exists(fs_real(), file));
 }
 
+/* The same folder under a second name: nothing in it is an orphan of the first. */
+static void two_names_of_one_folder_delete_nothing(void **state) {
+    struct fixture *f = *state;
+    ok(append_rows(f, "t", 2, 400000, 10, NULL));
+    struct table_version *v = version_of(f, "bronze", "t");
+    ok(ledger_catalog_swap(f->ledger, "bronze", "twin", NULL, v->pointer, &f->err));
+    table_unref(&v);
+    ok(append_rows(f, "t", 1, 400000, 10, NULL));
+    struct lake_maintained done;
+    uint64_t deleted = 0;
+    ok(lake_expire(f->lake, "bronze", "t", INT64_MAX, &done, &f->err));
+    ok(maintain_orphans(f->lake, host_wall_ms(&f->host) + HOUR_MS, &deleted, &f->err));
+    assert_int_equal(done.files_deleted + deleted, 0);
+    v = version_of(f, "bronze", "t");
+    ok(ledger_catalog_drop(f->ledger, "bronze", "t", &f->err));
+    delete_table_files(f->lake, v);
+    table_unref(&v);
+    lake_delete_due(f->lake);
+    assert_int_equal(rows_of(f, "bronze", "twin"), 20);
+    check_sound(f);
+}
+
 /* ---- threads ---- */
 
 struct crowd {
@@ -635,6 +657,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(orphans_go_when_old, setup, teardown),
         cmocka_unit_test_setup_teardown(snapshots_are_limited_by_number, setup, teardown),
         cmocka_unit_test_setup_teardown(dropped_tables_leave_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(two_names_of_one_folder_delete_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(writers_readers_and_maintenance_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(delete_files_are_never_ignored, setup, teardown),
         cmocka_unit_test_setup_teardown(damaged_tables_do_not_stop_others, setup, teardown),
