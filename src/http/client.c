@@ -1,10 +1,10 @@
 #include <curl/curl.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "host/thread.h"
 #include "http/http_client.h"
 
 #define PROBLEM_BYTES_MAX (1u << 20)
