@@ -435,6 +435,22 @@ static void copy_tells_icebergs_statistics(void **state) {
     buf_free(&out);
 }
 
+static void a_copy_of_nothing_is_a_file_without_rows(void **state) {
+    struct fixture *f = *state;
+    const struct engine_column column = {.name = "v", .type = "BIGINT", .field_id = 1};
+    struct engine_copied copied =
+        copy(f, (struct engine_copy){.sql = "SELECT range FROM range(0)", .path = lake_path(f, "n.parquet"), .columns = &column, .columns_n = 1});
+    assert_int_equal(copied.rows, 0);
+    for (size_t i = 0; i < copied.columns_n; i++) {
+        assert_false(copied.columns[i].has_bounds);
+    }
+    struct buf out = BUF_INIT;
+    assert_int_equal(
+        engine_rows(f->engine, NULL, arena_printf(f->arena, "SELECT count(v) AS n FROM read_parquet('%s')", lake_path(f, "n.parquet")), &out, &f->err), OK);
+    assert_string_equal(buf_cstr(&out), "[{\"n\":0}]\n");
+    buf_free(&out);
+}
+
 static void copy_keeps_the_order_of_rows(void **state) {
     struct fixture *f = *state;
     const struct engine_column column = {.name = "v", .type = "BIGINT", .field_id = 1};
@@ -916,6 +932,20 @@ static void memory_has_a_limit(void **state) {
     assert_int_equal(engine_stats(f->engine).died, 0);
 }
 
+/* What does not fit goes to data/tmp and leaves nothing there. */
+static void sorts_larger_than_memory_go_to_disk(void **state) {
+    struct fixture *f = *state;
+    assert_string_equal(ask_sql(f,
+                            "SELECT count(*) AS n, max(length(t)) AS t FROM (SELECT * FROM (SELECT hash(range) AS h, repeat('x', 90) || range AS t FROM "
+                            "range(3000000)) ORDER BY h OFFSET 1)",
+                            RESULT_NDJSON),
+        "{\"n\":2999999,\"t\":97}\n");
+    struct fs_entry *left = NULL;
+    size_t n = 0;
+    fs_real()->list(fs_real()->self, f->arena, arena_printf(f->arena, "%s/tmp/engine", f->data), &left, &n, NULL);
+    assert_int_equal(n, 0);
+}
+
 static void queries_wait_in_line_for_a_while(void **state) {
     struct fixture *f = *state;
     struct engine_query query = {.sql = STR("SELECT repeat('x', 1000) AS t FROM range(1000000)"), .format = RESULT_NDJSON};
@@ -993,6 +1023,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test_setup_teardown(event_ids_go_both_ways, set_up, tear_down),
         cmocka_unit_test_setup_teardown(duckdb_is_locked_down, set_up_trusted, tear_down),
         cmocka_unit_test_setup_teardown(copy_tells_icebergs_statistics, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_copy_of_nothing_is_a_file_without_rows, set_up, tear_down),
         cmocka_unit_test_setup_teardown(copy_keeps_the_order_of_rows, set_up, tear_down),
         cmocka_unit_test_setup_teardown(tables_are_read_by_field_id, set_up, tear_down),
         cmocka_unit_test_setup_teardown(statements_see_their_own_version, set_up, tear_down),
@@ -1008,6 +1039,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test_setup_teardown(a_query_is_cancelled_before_its_first_row, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_slow_reader_harms_nobody, set_up, tear_down),
         cmocka_unit_test_setup_teardown(memory_has_a_limit, set_up_small, tear_down),
+        cmocka_unit_test_setup_teardown(sorts_larger_than_memory_go_to_disk, set_up_small, tear_down),
         cmocka_unit_test_setup_teardown(queries_wait_in_line_for_a_while, set_up_small, tear_down),
         cmocka_unit_test_setup_teardown(eight_clients_at_once, set_up_eight, tear_down),
     };
