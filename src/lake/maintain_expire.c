@@ -7,8 +7,9 @@
 #include "lake/lake_priv.h"
 
 #define KEEP_SNAPSHOTS 10
-/* Beyond this many the oldest go before their time: each commit writes them all, and streams may be flushed every second. */
-#define SNAPSHOTS_MAX 500
+/* Beyond this many the oldest go before their time: each commit writes them all, and streams may be flushed every second. Holds the default retention (5 d) at
+ * the default flush interval (300 s). */
+#define SNAPSHOTS_MAX 1600
 
 /* Everything that a set of snapshots names, as local paths. */
 struct reach {
