@@ -71,12 +71,12 @@ def queries(arguments):
     connection.execute("SET TimeZone = 'UTC'")
     times, failures = [], []
     clients = [threading.Thread(target=run_client, args=(connection, client, times, failures)) for client in spec["clients"]]
-    start = time.perf_counter()
+    before, start = cpu_s(), time.perf_counter()
     for client in clients:
         client.start()
     for client in clients:
         client.join()
-    print(json.dumps({"seconds": time.perf_counter() - start, "times_ms": times, "failures": failures}))
+    print(json.dumps({"seconds": time.perf_counter() - start, "cpu_s": cpu_s() - before, "times_ms": times, "failures": failures}))
 
 
 def main():
