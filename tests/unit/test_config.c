@@ -488,7 +488,7 @@ static void test_documents_are_current(void **state) {
 
 static void test_scaffolds(void **state) {
     static const char *const names[] = {"retail", "empty"};
-    char dir[] = "/tmp/cupel_config_XXXXXX";
+    char dir[] = "/tmp/test_config_XXXXXX";
     struct host host = {.fs = fs_real(), .clock = clock_real()};
     struct err err;
     assert_non_null(mkdtemp(dir));
@@ -516,7 +516,7 @@ static void test_scaffolds(void **state) {
 }
 
 static void test_load(void **state) {
-    char dir[] = "/tmp/cupel_config_XXXXXX";
+    char dir[] = "/tmp/test_config_XXXXXX";
     struct host host = {.fs = fs_real(), .clock = clock_real()};
     struct err err;
     struct config *config = NULL;

@@ -30,7 +30,7 @@ struct fixture {
 
 static int setup(void **state) {
     struct fixture *f = calloc(1, sizeof *f);
-    snprintf(f->dir, sizeof f->dir, "/tmp/cupel_ledger_XXXXXX");
+    snprintf(f->dir, sizeof f->dir, "/tmp/test_ledger_XXXXXX");
     assert_non_null(mkdtemp(f->dir));
     snprintf(f->path, sizeof f->path, "%s/ledger.db", f->dir);
     f->host = (struct host){.fs = fs_real(), .clock = clock_real()};
