@@ -14,6 +14,7 @@
 #include "host/thread.h"
 #include "lake/engine_wire.h"
 
+#define LOOK_MS 1000 /* how often the monitor looks for calls that do not end */
 #define START_MS 30000 /* from spawn to CONTROL_READY */
 #define BACKOFF_MS_MAX 10000
 #define BACKOFF_WAIT_MS 2000 /* a call waits this long for a restart, else fails at once */
@@ -237,9 +238,14 @@ static void call_ended(struct engine *engine, uint64_t id) {
 
 /* Reads what the child says until it is gone. */
 static void monitor_read(struct engine *engine, int control) {
+    int64_t looked_ms = now_ms(engine);
     for (;;) {
-        if (!host_wait_readable(control, 1000)) {
+        bool readable = host_wait_readable(control, LOOK_MS);
+        if (now_ms(engine) - looked_ms >= LOOK_MS) {
             kill_when_stuck(engine);
+            looked_ms = now_ms(engine);
+        }
+        if (!readable) {
             continue;
         }
         struct wire_header header;

@@ -872,10 +872,12 @@ static void a_child_that_does_not_react_is_killed(void **state) {
     struct engine_call *call;
     assert_int_equal(engine_query_start(f->engine, &query, &call, &f->err), OK);
     pid_t pid = engine_pid(f->engine);
+    f->host.clock->sleep_us(f->host.clock->self, 200000); /* until it waits for its reader */
     assert_int_equal(kill(pid, SIGSTOP), 0);
+    f->host.clock->sleep_us(f->host.clock->self, 200000); /* until all its threads have stopped */
     engine_call_end(&call);
     int64_t start = now_ms(f);
-    while (engine_pid(f->engine) == pid && now_ms(f) - start < 5000) {
+    while (engine_pid(f->engine) == pid && now_ms(f) - start < 20000) {
         f->host.clock->sleep_us(f->host.clock->self, 20000);
     }
     assert_int_equal(engine_stats(f->engine).died, 1);
