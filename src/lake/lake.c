@@ -160,8 +160,7 @@ char *lake_temporary_path(struct lake *lake, struct arena *arena, const char *su
 /* ---- streams ---- */
 
 static enum status make_bronze(struct lake *lake, const char *name, const char *number, struct err *err) {
-    const char *const properties[] = {STREAM_PROPERTY, number, "write.metadata.delete-after-commit.enabled", "true", "write.metadata.previous-versions-max",
-        "25", "write.parquet.compression-codec", "zstd", NULL};
+    const char *const properties[] = {STREAM_PROPERTY, number, NULL};
     struct table_change change = {.schema = "bronze",
         .name = name,
         .make = true,

@@ -56,6 +56,10 @@ static enum status may_change(const struct table_change *c, const struct table_v
     return OK;
 }
 
+/* Of tables that we make: old metadata files go, or a table with a commit per landing file would fill the disk with them. */
+static const char *const default_properties[] = {
+    "write.metadata.delete-after-commit.enabled", "true", "write.metadata.previous-versions-max", "25", "write.parquet.compression-codec", "zstd", NULL};
+
 static enum status make_metadata(struct lake *lake, struct table_change *c, struct prepared *p, int64_t now_ms, struct err *err) {
     if (!c->make) return err_set(err, E_NOT_FOUND, "there is no table %s.%s", c->schema, c->name);
     enum status s = table_check_name(c->schema, c->name, err);
@@ -67,7 +71,10 @@ static enum status make_metadata(struct lake *lake, struct table_change *c, stru
         .now_ms = now_ms,
         .partition_by = c->partition_by,
         .properties = c->properties};
-    return ice_metadata_new(&t, &p->work.metadata, err);
+    if ((s = ice_metadata_new(&t, &p->work.metadata, err))) return s;
+    for (const char *const *property = default_properties; *property; property += 2)
+        if (!ice_property(p->work.metadata, property[0])) ice_set_property(p->work.metadata, property[0], property[1]);
+    return OK;
 }
 
 static enum status change_metadata(struct table_change *c, struct prepared *p, int64_t now_ms, struct err *err) {
