@@ -239,7 +239,8 @@ static void publish(struct stream_log *log, struct group *g, uint64_t at) {
     for (size_t i = 0; i < g->planned_n; i++) {
         const struct planned *p = &g->planned[i];
         if (p->candidate == UINT32_MAX) continue;
-        key_table_put(active->keys, g->candidates[p->candidate].hash.lo, (uint32_t)(at + g->frames[p->frame].at), p->index);
+        struct key_place place = {(uint32_t)(at + g->frames[p->frame].at), p->index, p->raw_at};
+        key_table_put(active->keys, g->candidates[p->candidate].hash.lo, place);
     }
     for (size_t i = 0; i < g->frames_n; i++) {
         if (g->frames[i].header.kind != FRAME_IDEMPOTENCY) continue;

@@ -11,10 +11,12 @@
 
 #define CACHE_KEPT (4u << 20)
 
+/* Where the record of a key stands: frame's place / 8 (29 bits), record in the frame (16), byte behind the frame's header (19). */
 struct key_entry {
     uint64_t key; /* 0: empty */
-    uint32_t frame_at, index;
+    uint64_t place;
 };
+_Static_assert(FRAME_RAW_MAX <= 1u << 18 && FRAME_RAW_MAX / RECORD_HEADER_BYTES < 1u << 16, "records begin below the limit: the fields are wide enough");
 
 struct key_table {
     struct key_entry *entries;
@@ -63,8 +65,10 @@ static void table_place(struct key_entry *entries, size_t cap, struct key_entry 
     entries[at] = e;
 }
 
-void key_table_put(struct key_table *t, uint64_t key, uint32_t frame_at, uint32_t index) {
+void key_table_put(struct key_table *t, uint64_t key, struct key_place p) {
     must(t->n < t->cap);
+    must(p.frame_at % 8 == 0 && p.index < 1u << 16 && p.raw_at < 1u << 19);
+    uint64_t place = (uint64_t)(p.frame_at / 8) << 35 | (uint64_t)p.index << 19 | p.raw_at;
     if ((t->n + 1) * 3 > t->cap * 2) {
         struct key_entry *more = mem_zalloc(t->cap * 2 * sizeof *more);
         for (size_t i = 0; i < t->cap; i++)
@@ -73,7 +77,7 @@ void key_table_put(struct key_table *t, uint64_t key, uint32_t frame_at, uint32_
         t->entries = more;
         t->cap *= 2;
     }
-    table_place(t->entries, t->cap, (struct key_entry){key ? key : 1, frame_at, index});
+    table_place(t->entries, t->cap, (struct key_entry){key ? key : 1, place});
     t->n++;
 }
 
@@ -99,8 +103,7 @@ static void line_set(uint64_t *line, uint64_t key) {
 static int entry_order(const void *a, const void *b) {
     const struct key_entry *x = a, *y = b;
     if (x->key != y->key) return x->key < y->key ? -1 : 1;
-    if (x->frame_at != y->frame_at) return x->frame_at < y->frame_at ? -1 : 1;
-    return x->index < y->index ? -1 : x->index > y->index;
+    return x->place < y->place ? -1 : x->place > y->place;
 }
 
 static void encode_blocks(const struct key_entry *sorted, size_t n, struct buf *head, struct buf *blocks) {
@@ -192,30 +195,42 @@ enum status cache_frame(struct stream_log *log, struct segment *segment, uint32_
         return err_set(err, E_CORRUPT, "segment %u is damaged at byte %u: wrong checksum", segment->number, at);
     c->header = h;
     c->position = position;
-    if (h.kind == FRAME_RECORDS) record_walk_begin(&c->walk, c->p, &h);
+    return OK;
+}
+
+/* What is known of a frame whose checksum was verified: a batch sent again asks the same few frames thousands of times. */
+static enum status verified_frame(struct stream_log *log, struct segment *segment, uint32_t at, const struct verified_frame **out, struct err *err) {
+    log_position position = position_make(segment->number, at);
+    struct verified_frame *v = &log->verified[(position / 8 ^ position >> 32) % VERIFIED_FRAMES];
+    if (v->position != position) {
+        enum status s = cache_frame(log, segment, at, err);
+        if (s != OK) return s;
+        const struct frame_header *h = &log->cache.header;
+        if (h->kind != FRAME_RECORDS) return err_set(err, E_CORRUPT, "a key of segment %u leads to no record", segment->number);
+        *v = (struct verified_frame){position, h->base_offset, h->received_ms, h->count, h->raw_length, h->stream, h->partition};
+    }
+    *out = v;
     return OK;
 }
 
 static void confirm(struct stream_log *log, struct segment *segment, const struct key_entry *e, struct candidate *candidate) {
-    struct err err;
+    uint32_t frame_at = (uint32_t)(e->place >> 35) * 8, index = e->place >> 19 & 0xFFFF, raw_at = e->place & 0x7FFFF;
+    char record[RECORD_HEADER_BYTES + sizeof candidate->hash];
+    const struct verified_frame *v = NULL;
+    size_t got = 0;
     must(!candidate->found);
-    if (e->frame_at >= segment->end) return;
-    enum status s = cache_frame(log, segment, e->frame_at, &err);
-    struct frame_cache *c = &log->cache;
+    if (frame_at >= segment->end) return;
+    enum status s = verified_frame(log, segment, frame_at, &v, NULL);
+    if (s == OK && (v->stream != candidate->stream || v->received_ms <= candidate->not_before_ms || index >= v->count || raw_at >= v->raw_length)) return;
+    if (s == OK) s = segment->fs->pread(segment->fs->self, segment->file, record, sizeof record, frame_at + FRAME_HEADER_BYTES + raw_at, &got, NULL);
     if (s == E_CORRUPT) return; /* the first one is lost: this one is new */
     if (s != OK) {
         candidate->failed = s;
         return;
     }
-    if (c->header.kind != FRAME_RECORDS || c->header.stream != candidate->stream || c->header.received_ms <= candidate->not_before_ms) return;
-    if (c->walk.index > e->index + 1) record_walk_begin(&c->walk, c->p, &c->header);
-    while (c->walk.index < e->index + 1) {
-        c->dedupe = (struct hash128){0};
-        if (!record_walk_next(&c->walk, &c->header, &c->record, &c->dedupe)) return;
-    }
-    if (!(c->record.flags & RECORD_DEDUPE) || !hash128_eq(c->dedupe, candidate->hash)) return;
+    if (got != sizeof record || !record_has_dedupe(record) || memcmp(record + RECORD_HEADER_BYTES, &candidate->hash, sizeof candidate->hash) != 0) return;
     candidate->found = true;
-    candidate->first = c->record.id;
+    candidate->first = event_id_make((struct event_address){v->received_ms, v->stream, v->partition, v->base_offset + index});
 }
 
 static void probe_table(struct stream_log *log, struct segment *segment, struct candidate *candidate) {
@@ -231,6 +246,18 @@ static enum status read_block(const struct key_filter *f, uint32_t number, struc
     if (s != OK) return s;
     if (got != sizeof *block || block->n > KEYS_PER_BLOCK || block->crc != crc32c(block->n, block->entries, sizeof block->entries)) return E_CORRUPT;
     return OK;
+}
+
+static uint32_t block_lower_bound(const struct key_block *block, uint64_t key) {
+    uint32_t low = 0, high = block->n;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (block->entries[middle].key < key)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
 }
 
 static void probe_filter(struct stream_log *log, struct segment *segment, struct candidate *candidate) {
@@ -251,8 +278,8 @@ static void probe_filter(struct stream_log *log, struct segment *segment, struct
             candidate->failed = s;
             return;
         }
-        for (uint32_t i = 0; i < block.n && !candidate->found; i++)
-            if (block.entries[i].key == key) confirm(log, segment, &block.entries[i], candidate);
+        for (uint32_t i = block_lower_bound(&block, key); i < block.n && block.entries[i].key == key && !candidate->found; i++)
+            confirm(log, segment, &block.entries[i], candidate);
     }
 }
 

@@ -120,6 +120,12 @@ char *record_write(char *at, const struct stream_record *r, uint32_t wire_flags)
     return put_str(at, r->payload);
 }
 
+bool record_has_dedupe(const char *record) {
+    struct record_header h;
+    memcpy(&h, record, sizeof h);
+    return h.flags & RECORD_DEDUPE;
+}
+
 void record_walk_begin(struct record_walk *walk, const char *frame, const struct frame_header *header) {
     must(header->kind == FRAME_RECORDS);
     *walk = (struct record_walk){

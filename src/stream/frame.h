@@ -12,7 +12,7 @@
 #define FRAME_HEADER_BYTES 72u
 #define SEGMENT_HEADER_BYTES 64u
 #define RECORD_HEADER_BYTES 12u
-#define FRAME_RAW_MAX (1u << 20) /* a frame takes no further record beyond this, so that single reads stay small */
+#define FRAME_RAW_MAX (256u << 10) /* a frame takes no further record beyond this: single reads stay small, and a place fits 64 bits (dedupe.c) */
 
 enum frame_kind {
     FRAME_RECORDS = 1, /* records of one partition; count 0: only duplicates to be counted */
@@ -86,6 +86,8 @@ enum { /* flags on disk beyond the RECORD_… of stream.h */
 
 size_t record_size(const struct stream_record *record, uint32_t wire_flags);
 char *record_write(char *at, const struct stream_record *record, uint32_t wire_flags); /* returns the place behind it */
+
+bool record_has_dedupe(const char *record); /* then the 16 bytes stand behind the record's header */
 
 /* Walks the records of one frame. */
 struct record_walk {

@@ -189,6 +189,7 @@ static void plan_stored(struct group *g, struct frame_plan *f, const struct stre
     f->content_type = record->content_type;
     planned->frame = (uint32_t)(f - g->frames);
     planned->index = f->header.count;
+    planned->raw_at = f->header.raw_length;
     planned->wire_flags = wire;
     f->header.count++;
     f->header.raw_length += (uint32_t)record_size(record, wire);

@@ -1,6 +1,7 @@
 /* log_bench: measures the log alone, without HTTP. Not installed; `make bench` and people run it.
  *
- *   log_bench DIR single CLIENTS SECONDS      closed loop, one event of 370 bytes per request, 4 streams of 2 partitions, keys and dedupe on
+ *   log_bench DIR single CLIENTS SECONDS      closed loop, one event of 370 bytes per request, 4 streams of 2 partitions, keys and dedupe on;
+ *                                             beside it plain pwrite + fdatasync with blocks of the groups' mean size (DIR should be empty)
  *   log_bench DIR batch EVENTS SECONDS        2 clients, EVENTS per request; beside it plain pwrite + fdatasync with blocks of the same size
  *   log_bench DIR fill EVENTS                 appends EVENTS in batches of 1,000, then prints bytes and memory per key, and ends like kill -9
  *   log_bench DIR open                        opens what is there, prints the time
@@ -179,7 +180,8 @@ static void plain(const char *dir, size_t block, double seconds) {
         written += block;
     }
     double took = seconds_now() - begin;
-    printf("{\"what\":\"plain write and fdatasync\",\"block_bytes\":%zu,\"mb_per_s\":%.1f}\n", block, (double)written / took / 1e6);
+    printf("{\"what\":\"plain write and fdatasync\",\"block_bytes\":%zu,\"mb_per_s\":%.1f,\"syncs_per_s\":%.0f}\n", block, (double)written / took / 1e6,
+        (double)written / (double)block / took);
     fs->close(fs->self, file);
     (void)fs->unlink(fs->self, path, NULL);
     free(bytes);
@@ -287,8 +289,10 @@ int main(int argc, char **argv) {
         bool single = strcmp(mode, "single") == 0;
         struct stream_log *log = open_log(dir, NULL);
         run_clients(log, mode, single ? a : 2, single ? 1 : (uint32_t)a, b);
+        struct log_stats stats = stream_log_stats(log);
+        size_t block = single ? (size_t)((stats.bytes + stats.groups - 1) / stats.groups) : (size_t)a * PAYLOAD_BYTES;
         stream_log_close(&log);
-        if (!single) plain(dir, (size_t)a * PAYLOAD_BYTES, b);
+        plain(dir, block, b); /* single: blocks as large as the groups were */
     } else if (strcmp(mode, "fill") == 0) {
         fill(dir, number);
     } else if (strcmp(mode, "open") == 0) {

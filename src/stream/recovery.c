@@ -104,9 +104,13 @@ static void apply_records(struct scan *s, uint64_t at, const struct frame_header
     struct hash128 dedupe;
     uint64_t payload_bytes = 0;
     record_walk_begin(&walk, frame, h);
+    struct key_place place = {.frame_at = (uint32_t)at};
     while (record_walk_next(&walk, h, &record, &dedupe)) {
         payload_bytes += record.payload.n;
-        if (record.flags & RECORD_DEDUPE) key_table_put(s->segment->keys, dedupe.lo, (uint32_t)at, walk.index - 1);
+        place.index = walk.index - 1;
+        bool fits = place.index < 1u << 16 && place.raw_at < FRAME_RAW_MAX; /* else never written by us */
+        if (record.flags & RECORD_DEDUPE && fits) key_table_put(s->segment->keys, dedupe.lo, place);
+        place.raw_at = (uint32_t)(walk.at - (frame + FRAME_HEADER_BYTES));
     }
     index_frame(s->log, s->segment, at, h, payload_bytes);
     s->report->records += h->count;

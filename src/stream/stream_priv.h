@@ -133,15 +133,21 @@ struct watcher {
 struct group;
 struct idempotency_table;
 
-/* The frame read last, so that hits in a row (a batch sent again) walk on in it. */
+/* The frame read last for a dedupe or idempotency hit. */
 struct frame_cache {
     char *p;
     size_t cap;
     log_position position; /* 0: empty */
     struct frame_header header;
-    struct record_walk walk;
-    struct stored_record record; /* the walk's last */
-    struct hash128 dedupe;
+};
+
+#define VERIFIED_FRAMES 1024u
+struct verified_frame { /* its checksum was right */
+    log_position position; /* 0: empty */
+    uint64_t base_offset;
+    int64_t received_ms;
+    uint32_t count, raw_length;
+    uint16_t stream, partition;
 };
 
 struct series;
@@ -196,7 +202,8 @@ struct stream_log {
     _Atomic uint64_t checkpoint_bytes; /* of the newest segment's first frame */
     uint32_t dirty_epochs; /* streams whose newest epoch is not in the log */
     _Atomic uint64_t active_keys, active_key_bytes; /* for others to read */
-    struct frame_cache cache; /* dedupe and idempotency hits */
+    struct frame_cache cache;
+    struct verified_frame verified[VERIFIED_FRAMES];
 
     /* the keeper: prepares the next segment, seals finished ones */
     struct thread keeper;
@@ -258,7 +265,12 @@ struct candidate { /* one record of a group that asks whether its key is there *
 };
 struct key_table *key_table_new(void);
 void key_table_free(struct key_table **table);
-void key_table_put(struct key_table *table, uint64_t key, uint32_t frame_at, uint32_t index);
+struct key_place {
+    uint32_t frame_at; /* in the segment */
+    uint32_t index; /* record in the frame */
+    uint32_t raw_at; /* where it begins behind the frame's header */
+};
+void key_table_put(struct key_table *table, uint64_t key, struct key_place place);
 size_t key_table_count(const struct key_table *table);
 size_t key_table_bytes(const struct key_table *table);
 /* Looks all of them up in all segments, newest first; the committer, holding `segments`. */
@@ -307,6 +319,7 @@ struct frame_plan {
 struct planned { /* one record of the group */
     uint32_t frame; /* UINT32_MAX: duplicate, not stored */
     uint32_t index;
+    uint32_t raw_at;
     uint32_t wire_flags;
     uint32_t candidate; /* UINT32_MAX: none */
 };
