@@ -164,7 +164,7 @@ static const char *masked(struct arena *arena, const struct work_file *file) {
 }
 
 static enum status write_parquet(struct source_state *s, struct arena *arena, struct work_file *file, struct json_writer *w, struct err *err) {
-    enum status st = landing_probe_parquet(s, arena, file, err);
+    enum status st = landing_probe_parquet(s, arena, file, LANDING_ATTEMPTS_MAX, err);
     if (st != OK || file->plan.rejection) return st;
     json_name(w, "columns");
     json_begin_array(w);

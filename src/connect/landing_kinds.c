@@ -44,7 +44,9 @@ static enum status source_open(const struct host *host, struct str spec, void **
 
 static enum status source_next(void *self, struct row *rows, size_t rows_max, size_t *n, struct err *err) {
     struct source_reader *s = self;
-    return landing_rows_next(s->rows, rows, rows_max, n, err);
+    enum status st = landing_rows_next(s->rows, rows, rows_max, n, err);
+    /* On its way through DuckDB only the text survives; landing_table.c looks for the status in it. */
+    return st == OK ? OK : err_prefix(err, "[%s]", status_name(st));
 }
 
 static bool source_next_bad(void *self, struct bad_row *out) {

@@ -133,15 +133,18 @@ static enum status unpack(struct source_state *s, struct arena *arena, struct wo
     return st;
 }
 
-enum status landing_probe_parquet(struct source_state *s, struct arena *arena, struct work_file *file, struct err *err) {
+static bool may_pass(enum status st) {
+    return st == E_UNAVAILABLE || st == E_BUSY || st == E_TIMEOUT || st == E_NO_SPACE || st == E_CANCELLED || st == E_NOT_FOUND || st == E_IO || st == E_LIMIT;
+}
+
+enum status landing_probe_parquet(struct source_state *s, struct arena *arena, struct work_file *file, unsigned failures, struct err *err) {
     struct err problem = {0};
     must(file->plan.format == LANDING_PARQUET);
     enum status st = file->plan.compression == COMPRESSION_NONE ? OK : unpack(s, arena, file, &problem);
     if (st == OK) st = read_schema(s, arena, file, &problem);
     if (st == OK) st = read_count(s, arena, file, &problem);
     if (st == OK) return OK;
-    if (st == E_UNAVAILABLE || st == E_BUSY || st == E_TIMEOUT || st == E_NO_SPACE || st == E_CANCELLED || st == E_NOT_FOUND)
-        return err_set(err, st, "%s", problem.text);
+    if (may_pass(st) && failures < LANDING_ATTEMPTS_MAX) return err_set(err, st, "%s", problem.text);
     file->plan.rejection = arena_printf(arena, "not a sound Parquet file: %s", problem.text);
     return OK;
 }

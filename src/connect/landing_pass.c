@@ -26,7 +26,7 @@ static enum status plan_file(struct pass *p, const struct ready_file *ready, str
     for (const char *c = name; *c; c++)
         if ((unsigned char)*c < 0x20 || *c == 0x7F) out->plan.rejection = "the file's name has control characters";
     if (!utf8_valid(str_of(name))) out->plan.rejection = "the file's name is not valid UTF-8";
-    if (!out->plan.rejection && out->plan.format == LANDING_PARQUET) st = landing_probe_parquet(s, p->arena, out, err);
+    if (!out->plan.rejection && out->plan.format == LANDING_PARQUET) st = landing_probe_parquet(s, p->arena, out, ready->seen->failures, err);
     return st == OK && !out->plan.rejection ? landing_protect(s, p->arena, out, err) : st;
 }
 
@@ -161,8 +161,10 @@ static enum status refuse(struct pass *p, struct work_file *f, const char *reaso
 
 static bool about_content(enum status st) { return st == E_INVALID || st == E_UNSUPPORTED || st == E_UNPROCESSABLE; }
 
-/* May be the machine's fault (the engine was killed, memory is short) or the file's. */
-static bool about_engine(enum status st) { return st == E_UNAVAILABLE || st == E_LIMIT || st == E_CORRUPT || st == E_INTERNAL; }
+/* May be the machine's fault (the engine was killed, memory is short) or the file's. Damaged Parquet can look like a disk that cannot be read. */
+static bool about_engine(enum status st, const struct work_file *f) {
+    return st == E_UNAVAILABLE || st == E_LIMIT || st == E_CORRUPT || st == E_INTERNAL || (st == E_IO && f->plan.format == LANDING_PARQUET);
+}
 
 /* It failed over this file alone, again and again: most likely because of it. */
 static bool is_poison(struct source_state *s, const struct work_file *f) {
@@ -202,7 +204,7 @@ static enum status land_batch(struct pass *p, struct err *err) {
     bool changed = landing_plan_unchanged(s->landing->options.host, &work[0]->plan, NULL) != OK;
     if (changed) return refuse(p, work[0], "the file changed while its rows were read", err);
     if (about_content(st)) return refuse(p, work[0], arena_strdup(p->arena, reason.text), err);
-    if (about_engine(st) && is_poison(s, work[0])) return refuse(p, work[0], arena_printf(p->arena, "%s, %u times", reason.text, s->deaths), err);
+    if (about_engine(st, work[0]) && is_poison(s, work[0])) return refuse(p, work[0], arena_printf(p->arena, "%s, %u times", reason.text, s->deaths), err);
     return st;
 }
 

@@ -1,3 +1,4 @@
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -220,7 +221,7 @@ enum status landing_quarantine(
     struct engine_column *planned;
     enum status st = lake_plan_columns(s->landing->options.lake, arena, "quarantine", table, quarantine_columns, QUARANTINE_COLUMNS, &planned, err);
     struct lake_file *file = arena_new_one(arena, struct lake_file);
-    struct str sources;
+    struct str sources = STR_NULL;
     const char *path = lake_temporary_path(s->landing->options.lake, arena, ".parquet");
     if (st == OK) st = copy(s, arena, buf_cstr(&sql), planned, QUARANTINE_COLUMNS, path, file, &sources, err);
     if (st == OK && file->rows != bad)
@@ -292,15 +293,26 @@ static void drop_spools(struct source_state *s, struct work_file **files, size_t
         if (files[i]->spool) fs->unlink(fs->self, files[i]->spool, NULL);
 }
 
+/* A row source's own status, which came through DuckDB as text: trouble of the disk is not the file's fault. */
+static enum status true_status(enum status st, struct err *err) {
+    static const enum status known[] = {E_IO, E_NO_SPACE, E_BUSY, E_LIMIT, E_NOT_FOUND, E_CORRUPT};
+    for (size_t i = 0; st == E_INVALID && err && i < sizeof known / sizeof *known; i++) {
+        char tag[40];
+        snprintf(tag, sizeof tag, "[%s]", status_name(known[i]));
+        if (strstr(err->text, tag)) return err->status = known[i];
+    }
+    return st;
+}
+
 static enum status make_rows(struct source_state *s, struct wide *w, struct work_file **files, size_t n, const struct engine_column *planned, const char *path,
     struct lake_file *file, struct err *err) {
     BUF_SCOPE(sql);
-    struct str sources;
+    struct str sources = STR_NULL;
     for (size_t i = 0; i < n; i++) {
         if (i) buf_text(&sql, " UNION ALL ");
         put_file(s, w, files[i], w->of_file[i], planned, &sql);
     }
-    enum status st = copy(s, w->arena, buf_cstr(&sql), planned, w->n, path, file, &sources, err);
+    enum status st = true_status(copy(s, w->arena, buf_cstr(&sql), planned, w->n, path, file, &sources, err), err);
     if (st == OK) st = read_reports(sources, files, n, err);
     if (st == OK) st = check_counts(files, n, file->rows, err);
     return st;

@@ -112,18 +112,37 @@ enum status landing_scan(struct source_state *s, struct arena *arena, struct fol
 
 /* ---- moving ---- */
 
+static const char *numbered(struct arena *arena, const char *folder, const char *name, unsigned k) {
+    return k == 1 ? arena_printf(arena, "%s/%s", folder, name) : arena_printf(arena, "%s/%s.%u", folder, name, k);
+}
+
+static enum status is_free(const struct fs *fs, struct arena *arena, const char *folder, const char *name, unsigned k, bool *yes, struct err *err) {
+    struct fs_stat stat;
+    enum status st = fs->stat(fs->self, numbered(arena, folder, name, k), &stat, err);
+    *yes = st == E_NOT_FOUND;
+    return st == E_NOT_FOUND ? OK : st;
+}
+
+/* The name, or the lowest number behind it that is free: sought by halves, since the same name may come every day for years. */
 static enum status free_name(const struct fs *fs, struct arena *arena, const char *folder, const char *name, const char **out, struct err *err) {
-    for (unsigned k = 1; k < 100000; k++) {
-        const char *path = k == 1 ? arena_printf(arena, "%s/%s", folder, name) : arena_printf(arena, "%s/%s.%u", folder, name, k);
-        struct fs_stat stat;
-        enum status st = fs->stat(fs->self, path, &stat, err);
-        if (st == E_NOT_FOUND) {
-            *out = path;
-            return OK;
-        }
-        if (st != OK) return st;
+    unsigned taken = 0, free_one = 1;
+    bool yes = false;
+    enum status st;
+    for (; (st = is_free(fs, arena, folder, name, free_one, &yes, err)) == OK && !yes; free_one *= 2) {
+        if (free_one > 1u << 30) return err_set(err, E_LIMIT, "%s has too many files called %s", folder, name);
+        taken = free_one;
     }
-    return err_set(err, E_LIMIT, "%s has too many files called %s", folder, name);
+    while (st == OK && taken + 1 < free_one) {
+        unsigned middle = taken + (free_one - taken) / 2;
+        st = is_free(fs, arena, folder, name, middle, &yes, err);
+        if (yes)
+            free_one = middle;
+        else
+            taken = middle;
+    }
+    if (st != OK) return st;
+    *out = numbered(arena, folder, name, free_one);
+    return OK;
 }
 
 static void write_reason(const struct fs *fs, struct arena *arena, const char *to, const char *reason) {
@@ -159,10 +178,9 @@ enum status landing_move(
 /* Where the file may have been moved before the ledger could say so: its name, with a number behind it perhaps, and its size. */
 static const char *find_moved(struct source_state *s, struct arena *arena, const struct landing_file *row, const char *sub) {
     const struct fs *fs = s->landing->options.host->fs;
-    const char *slash = strrchr(row->path, '/'), *name = slash ? slash + 1 : row->path;
+    const char *slash = strrchr(row->path, '/'), *name = slash ? slash + 1 : row->path, *folder = arena_printf(arena, "%s/%s", s->config->folder, sub);
     for (unsigned k = 1; k < 1000; k++) {
-        const char *path =
-            k == 1 ? arena_printf(arena, "%s/%s/%s", s->config->folder, sub, name) : arena_printf(arena, "%s/%s/%s.%u", s->config->folder, sub, name, k);
+        const char *path = numbered(arena, folder, name, k);
         struct fs_stat stat;
         if (fs->stat(fs->self, path, &stat, NULL) != OK) return "";
         if (stat.size_bytes == row->size_bytes) return path;
