@@ -115,8 +115,8 @@ struct pass_left {
 enum status landing_pass(struct source_state *s, struct landing_outcome *outcome, struct pass_left *left, struct err *err);
 /* Says in the plan which columns are personal. */
 enum status landing_protect(struct source_state *s, struct arena *arena, struct work_file *file, struct err *err);
-/* Reads the Parquet file's schema and row count through the engine; a file that is no sound Parquet becomes a rejected plan. What may be the disk's fault becomes one
- * only after LANDING_ATTEMPTS_MAX failures before. */
+/* Reads the Parquet file's schema and row count through the engine; a file that is no sound Parquet becomes a rejected plan. What may be the disk's fault
+ * becomes one only after LANDING_ATTEMPTS_MAX failures before. */
 enum status landing_probe_parquet(struct source_state *s, struct arena *arena, struct work_file *file, unsigned failures, struct err *err);
 
 /* ---- landing_table.c, landing_stream.c: to the end of the commit; the files' counts and kind (WORK_LANDED) are set ---- */
