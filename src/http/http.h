@@ -83,6 +83,9 @@ void http_answer_stream(struct http_request *r, int code, const char *content_ty
     enum status (*next)(void *context, void *bytes, size_t n, size_t *got, struct err *err), void (*end)(void *context), void *context);
 /* Runs f(context) on a worker thread; E_BUSY when all are taken and the line is long. */
 enum status http_offload(struct http_server *server, void (*f)(void *context), void *context, struct err *err);
+/* Goes on with a request on a worker of its own kind (not those of http_offload, which may all be waiting). Never refused: the request was let in before. Not
+ * for work that waits; one at a time per request. */
+void http_continue(struct http_request *r, void (*f)(void *context), void *context);
 struct http_server *http_server_of(struct http_request *r);
 /* Calls f once when the client of a suspended request has gone away (cancel). NULL removes it. */
 void http_on_disconnect(struct http_request *r, void (*f)(void *context), void *context);

@@ -22,8 +22,9 @@
 #define ROUTE_PARTS_MAX 8
 #define ROUTE_CODES_MAX 24
 #define BODY_SLACK 64 /* readable bytes behind every body: JSON_PADDING */
-#define BODY_KEEP_BYTES (64u << 10) /* a pooled request keeps its body buffer up to this size */
-#define POOL_MAX 1024
+#define BODY_KEEP_BYTES (16u << 10)  /* a pooled request keeps its body buffer up to this size, */
+#define ARENA_KEEP_BYTES (32u << 10) /* its arena up to that */
+#define POOL_MAX 512
 #define DISCARD_BYTES_MAX (64u << 20) /* of a refused body, read and dropped so that the client sees the answer */
 #define OFFLOAD_BODY_BYTES (1u << 20) /* larger bodies are decoded and handled on a worker, not on the polling thread */
 #define JOBS_WAITING_MAX 1024
@@ -147,6 +148,7 @@ struct http_request {
     struct job job;
     /* watch, under watch_lock */
     bool watched;
+    uint32_t watch_round;          /* of the pass that looked at it last */
     struct http_request *watch_next, *watch_prev;
     void (*on_gone)(void *context);
     void *gone_context;
@@ -176,7 +178,8 @@ struct http_server {
     mutex watch_lock;
     condition watch_wake, watch_called;
     struct http_conn *conns;
-    struct http_request *watched;
+    struct http_request *watched, *watched_tail;
+    uint32_t watch_round;
     struct http_request *calling; /* its call-back runs now, on the thread `caller` */
     pthread_t caller;
     struct thread watcher;

@@ -44,6 +44,10 @@ static void pool_give(struct http_request *r) {
     }
     memset(r, 0, sizeof *r);
     arena_reset(arena);
+    if (arena_bytes(arena) > ARENA_KEEP_BYTES) {
+        arena_free(&arena);
+        arena = arena_new();
+    }
     r->server = server;
     r->arena = arena;
     r->body = body;
@@ -152,9 +156,15 @@ static void check_framing(struct http_request *r, uint64_t *length) {
     if (cl.p && !str_to_u64(cl, length)) {
         err_set(&err, E_INVALID, "Content-Length: %.*s is not a number", STR_ARG(str_head(cl, 40)));
         refuse(r, &err);
+        r->close_after = true; /* where the next request would begin is anybody's guess */
     }
     if (te.p && cl.p) { /* RFC 9112 section 6.3: the classic way to smuggle a second request past a proxy */
         err_set(&err, E_INVALID, "Transfer-Encoding and Content-Length exclude each other");
+        refuse(r, &err);
+        r->close_after = true;
+    }
+    if (te.p && !str_ieq(str_trim(te), STR("chunked"))) {
+        err_set(&err, E_UNSUPPORTED, "Transfer-Encoding: %.*s; only chunked is understood", STR_ARG(str_head(te, 40)));
         refuse(r, &err);
         r->close_after = true;
     }

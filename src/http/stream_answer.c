@@ -74,8 +74,7 @@ static void fill(void *context) {
 
 static ssize_t send_chunk(void *context, uint64_t position, char *out, size_t max) {
     struct stream_answer *s = context;
-    WITH_LOCK (&s->lock)
-        ;
+    WITH_LOCK(&s->lock);
     switch (s->state) {
     case CHUNK_END: return MHD_CONTENT_READER_END_OF_STREAM;
     case CHUNK_FAILED: return MHD_CONTENT_READER_END_WITH_ERROR;

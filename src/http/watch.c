@@ -100,24 +100,56 @@ static bool memory_is_idle(struct http_server *server) {
     return true;
 }
 
+/* ---- requests that are watched: a list, the lock is held ---- */
+
+static void unlink_watched(struct http_request *r) {
+    struct http_server *server = r->server;
+    if (r->watch_prev) r->watch_prev->watch_next = r->watch_next;
+    if (r->watch_next) r->watch_next->watch_prev = r->watch_prev;
+    if (server->watched == r) server->watched = r->watch_next;
+    if (server->watched_tail == r) server->watched_tail = r->watch_prev;
+    r->watch_next = r->watch_prev = NULL;
+}
+
+static void append_watched(struct http_request *r) {
+    struct http_server *server = r->server;
+    r->watch_prev = server->watched_tail;
+    r->watch_next = NULL;
+    if (r->watch_prev) r->watch_prev->watch_next = r;
+    server->watched_tail = r;
+    if (!server->watched) server->watched = r;
+}
+
+/* ---- what is due ---- */
+
 enum due_mode { DUE_NOW, DUE_DEADLINES, DUE_ALL };
 
-/* The lock is held; gives the first request with something to do, and what. */
+/* What r has to be told now, taken from it; false: nothing. */
+static bool take_due(struct http_request *r, int64_t now_ms, enum due_mode mode, void (**f)(void *), void **context) {
+    if (r->on_gone && (mode == DUE_ALL || (mode == DUE_NOW && host_peer_gone(r->conn->fd)))) {
+        *f = r->on_gone;
+        *context = r->gone_context;
+        r->on_gone = NULL;
+        if (mode == DUE_NOW) series_add(r->server->m_gone, 1);
+        return true;
+    }
+    if (r->on_deadline && (mode != DUE_NOW || now_ms >= r->deadline_ms)) {
+        *f = r->on_deadline;
+        *context = r->deadline_context;
+        r->on_deadline = NULL;
+        return true;
+    }
+    return false;
+}
+
+/* The next request of this pass with something to do. The lock is given up between two, so the list changes meanwhile: what was looked at goes to the end,
+ * and the pass is over when such a one is met again. */
 static struct http_request *due(struct http_server *server, int64_t now_ms, enum due_mode mode, void (**f)(void *), void **context) {
-    for (struct http_request *r = server->watched; r; r = r->watch_next) {
-        if (r->on_gone && (mode == DUE_ALL || (mode == DUE_NOW && host_peer_gone(r->conn->fd)))) {
-            *f = r->on_gone;
-            *context = r->gone_context;
-            r->on_gone = NULL;
-            if (mode == DUE_NOW) series_add(server->m_gone, 1);
-            return r;
-        }
-        if (r->on_deadline && (mode != DUE_NOW || now_ms >= r->deadline_ms)) {
-            *f = r->on_deadline;
-            *context = r->deadline_context;
-            r->on_deadline = NULL;
-            return r;
-        }
+    for (struct http_request *r; (r = server->watched) && r->watch_round != server->watch_round;) {
+        if (take_due(r, now_ms, mode, f, context)) return r;
+        unlink_watched(r);
+        r->watch_round = server->watch_round;
+        append_watched(r);
     }
     return NULL;
 }
@@ -127,6 +159,8 @@ static void call_due(struct http_server *server, enum due_mode mode) {
     int64_t now_ms = host_monotonic_ms(&server->host);
     void (*f)(void *) = NULL;
     void *context = NULL;
+    while (server->calling) condition_wait(&server->watch_called, &server->watch_lock);
+    server->watch_round++;
     for (;;) {
         while (server->calling) condition_wait(&server->watch_called, &server->watch_lock); /* one call-back at a time */
         if (!(server->calling = due(server, now_ms, mode, &f, &context))) break;
@@ -143,8 +177,7 @@ static void *watch(void *argument) {
     struct http_server *server = argument;
     int64_t slow_tick_ms = server->options.header_time_ms / 4 < 1000 ? server->options.header_time_ms / 4 : 1000, next_check_ms = 0;
     if (slow_tick_ms < 50) slow_tick_ms = 50;
-    WITH_LOCK (&server->watch_lock)
-        ;
+    WITH_LOCK(&server->watch_lock);
     while (!server->watch_end) {
         condition_wait_ms(&server->watch_wake, &server->watch_lock, server->watched && slow_tick_ms > WATCH_TICK_MS ? WATCH_TICK_MS : slow_tick_ms);
         int64_t now_ms = host_monotonic_ms(&server->host);
@@ -189,16 +222,18 @@ void watch_call_all(struct http_server *server, bool gone_too) {
 
 /* ---- requests that are watched ---- */
 
-/* The lock is held. */
+/* The lock is held. New ones come first: the pass under way, if any, looks at them too. */
 static void enlist(struct http_request *r) {
     struct http_server *server = r->server;
     if (r->watched) return;
+    bool was_empty = !server->watched;
     r->watched = true;
+    r->watch_round = server->watch_round - 1;
     r->watch_prev = NULL;
     r->watch_next = server->watched;
     if (r->watch_next) r->watch_next->watch_prev = r;
-    bool was_empty = !server->watched;
     server->watched = r;
+    if (!server->watched_tail) server->watched_tail = r;
     if (was_empty) condition_broadcast(&server->watch_wake);
 }
 
@@ -206,13 +241,10 @@ static bool on_caller(const struct http_server *server) { return pthread_equal(p
 
 void watch_forget(struct http_request *r) {
     struct http_server *server = r->server;
-    WITH_LOCK (&server->watch_lock)
-        ;
+    WITH_LOCK(&server->watch_lock);
     while (server->calling == r && !on_caller(server)) condition_wait(&server->watch_called, &server->watch_lock);
     if (!r->watched) return;
-    if (r->watch_prev) r->watch_prev->watch_next = r->watch_next;
-    if (r->watch_next) r->watch_next->watch_prev = r->watch_prev;
-    if (server->watched == r) server->watched = r->watch_next;
+    unlink_watched(r);
     r->watched = false;
     r->on_gone = r->on_deadline = NULL;
 }
@@ -227,8 +259,7 @@ void watch_gone(struct http_request *r) {
 
 void http_on_disconnect(struct http_request *r, void (*f)(void *context), void *context) {
     if (!f && !r->watched) return;
-    WITH_LOCK (&r->server->watch_lock)
-        ;
+    WITH_LOCK(&r->server->watch_lock);
     while (!f && r->server->calling == r && !on_caller(r->server)) condition_wait(&r->server->watch_called, &r->server->watch_lock);
     r->on_gone = f;
     r->gone_context = context;
@@ -238,8 +269,7 @@ void http_on_disconnect(struct http_request *r, void (*f)(void *context), void *
 void http_on_deadline(struct http_request *r, int64_t after_ms, void (*f)(void *context), void *context) {
     must(after_ms >= 0);
     if (!f && !r->watched) return;
-    WITH_LOCK (&r->server->watch_lock)
-        ;
+    WITH_LOCK(&r->server->watch_lock);
     while (!f && r->server->calling == r && !on_caller(r->server)) condition_wait(&r->server->watch_called, &r->server->watch_lock);
     r->on_deadline = f;
     r->deadline_context = context;

@@ -5,8 +5,7 @@
 #include "http/http_priv.h"
 
 static struct job *take(struct worker_pool *pool) {
-    WITH_LOCK (&pool->lock)
-        ;
+    WITH_LOCK(&pool->lock);
     while (!pool->jobs && !pool->end) condition_wait(&pool->wake, &pool->lock);
     struct job *job = pool->jobs;
     if (!job) return NULL;
@@ -39,22 +38,26 @@ static void push(struct worker_pool *pool, struct job *job) {
 void worker_push(struct http_server *server, enum pool_name name, struct job *job) {
     must(name < POOLS);
     struct worker_pool *pool = &server->pools[name];
-    WITH_LOCK (&pool->lock)
-        ;
+    WITH_LOCK(&pool->lock);
     push(pool, job);
 }
 
 enum status http_offload(struct http_server *server, void (*f)(void *context), void *context, struct err *err) {
     must(f);
     struct worker_pool *pool = &server->pools[POOL_HANDLERS];
-    WITH_LOCK (&pool->lock)
-        ;
+    WITH_LOCK(&pool->lock);
     if (pool->end) return err_set(err, E_UNAVAILABLE, "the server stops");
     if (pool->jobs_n >= JOBS_WAITING_MAX) return err_set(err, E_BUSY, "%zu requests wait for one of %u workers already", pool->jobs_n, pool->threads_n);
     struct job *job = mem_alloc(sizeof *job);
     *job = (struct job){.run = f, .context = context, .owned = true};
     push(pool, job);
     return OK;
+}
+
+void http_continue(struct http_request *r, void (*f)(void *context), void *context) {
+    must(f);
+    r->job = (struct job){.run = f, .context = context};
+    worker_push(r->server, POOL_BODIES, &r->job);
 }
 
 static void pool_start(struct worker_pool *pool, const char *name, uint32_t threads) {

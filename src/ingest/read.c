@@ -221,10 +221,7 @@ static void run_finish(void *context) {
 }
 
 static void let_go(struct poll *poll) {
-    struct err err;
-    if (atomic_fetch_sub(&poll->open, 1) != 1) return;
-    if (http_offload(http_server_of(poll->request), run_finish, poll, &err) == OK) return;
-    run_finish(poll); /* the line of workers is full: better here than never */
+    if (atomic_fetch_sub(&poll->open, 1) == 1) http_continue(poll->request, run_finish, poll);
 }
 
 static void wake(void *context) {
@@ -305,6 +302,9 @@ void get_events(void *context, struct http_request *r) {
     poll->ingest = context;
     poll->request = r;
     enum status st = read_parameters(poll, &err);
-    if (st == OK) st = http_offload(http_server_of(r), run_read, poll, &err);
-    if (st != OK) http_answer_problem(r, &err, STR_NULL);
+    if (st != OK) {
+        http_answer_problem(r, &err, STR_NULL);
+        return;
+    }
+    http_continue(r, run_read, poll);
 }
