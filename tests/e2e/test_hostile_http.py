@@ -292,3 +292,27 @@ def test_clients_that_leave_in_the_middle(p):
     assert healthy(p) == 0
     lib.wait_until(lambda: p.metrics()["cupel_http_bodies_bytes"] < 200_000, 10, "memory of bodies given back")
     assert p.stop() == 0
+
+
+def test_thousands_of_long_polls_wake_at_once(p):
+    wanted = 3000
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < wanted + 500:
+        pytest.skip(f"the limit of open files ({hard}) is too low for {wanted} connections")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, wanted + 1000), hard))
+    p.restart()
+    polls = [connect(p, 60) for _ in range(wanted)]
+    try:
+        for sock in polls:
+            sock.sendall(head(p, "/v1/streams/plain/events?offset=latest&wait=50", "GET"))
+        time.sleep(1.5 * lib.PATIENCE)
+        began = time.monotonic()
+        assert p.post("plain", {"for": "all"}).status_code == 202
+        assert time.monotonic() - began < 2 * lib.PATIENCE  # the one who writes does not wait for them
+        assert all(b'{\\"for\\": \\"all\\"}' in read_to_end(sock) for sock in polls)
+        assert time.monotonic() - began < 20 * lib.PATIENCE
+    finally:
+        for sock in polls:
+            sock.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert p.stop() == 0
