@@ -238,6 +238,7 @@ static void call_ended(struct engine *engine, uint64_t id) {
 
 /* Reads what the child says until it is gone. */
 static void monitor_read(struct engine *engine, int control) {
+    must(control >= 0);
     int64_t looked_ms = now_ms(engine);
     for (;;) {
         bool readable = host_wait_readable(control, LOOK_MS);
@@ -435,6 +436,7 @@ static uint32_t tell_table(struct engine *engine, struct arena *arena, const str
     wire_end(&message);
     out->failed = out->failed || message.failed;
     buf_str(out, buf_view(&message));
+    must(number);
     told->versions[oldest].version = table->version;
     told->versions[oldest].number = number;
     told->versions[oldest].used = engine->ticks;
@@ -446,6 +448,7 @@ static enum status send_call(struct engine *engine, struct engine_request *reque
     ARENA_SCOPE(arena);
     BUF_SCOPE(tables);
     BUF_SCOPE(message);
+    must(engine->control >= 0 && request->id);
     if (view) {
         engine->ticks++;
         uint32_t *numbers = arena_new_array(arena, uint32_t, view->tables_n);

@@ -106,6 +106,7 @@ static void *statement_run(void *argument) {
     struct child *child = s->child;
     struct session *session = session_take(child);
     struct err err = {0};
+    must(session->busy && !session->statement);
     enum status st = session_begin(session, &err);
     session_bind(session, s);
     if (st == OK) {
@@ -290,6 +291,7 @@ static void control_loop(struct child *child) {
 enum status child_log_scan(struct child *child, const struct statement *s, struct log_range range, struct log_scan **out, struct err *err) {
     WITH_LOCK(&child->log_lock); /* over both steps: another statement may forget what this one needs indexed */
     enum status st = OK;
+    must(range.stream <= EVENT_STREAM_MAX);
     if (!child->log) {
         AUTO_FREE char *dir = mem_printf("%s/log", child->data_dir);
         st = log_view_open(dir, &child->host, &child->log, err);

@@ -128,6 +128,7 @@ enum status session_run(struct session *session, const char *sql, struct err *er
 /* duckdb_execute_pending would do, but it spins while DuckDB's other threads have all the work. */
 enum status session_execute(struct session *session, duckdb_pending_result pending, duckdb_result *result, struct err *err) {
     const struct host_clock *clock = session->child->host.clock;
+    must(pending && session->ready);
     int64_t idle_us = 0;
     for (;;) {
         duckdb_pending_state state = duckdb_pending_execute_task(pending);
@@ -290,6 +291,7 @@ static enum status has_tail(struct session *session, const struct engine_table *
 
 static enum status make_view(struct session *session, const struct child_table *table, struct err *err) {
     const struct engine_table *t = &table->definition;
+    must(table->serial && session->statement);
     if (t->unreadable) {
         return err_set(err, E_UNSUPPORTED, "%s.%s cannot be read: %s", t->schema, t->name, t->unreadable);
     }
@@ -333,6 +335,7 @@ static enum status make_view(struct session *session, const struct child_table *
 
 /* Whether some object of the tree names the table. */
 static bool tree_names(const json_t *tree, const struct engine_table *t) {
+    must(t->schema && t->name);
     if (json_is_array(tree)) {
         size_t i;
         json_t *item;

@@ -123,6 +123,7 @@ static enum parsed parse_decimal(struct str text, __int128 *out) {
 
 static void json_decimal(duckdb_function_info info, duckdb_data_chunk input, duckdb_vector output) {
     struct inputs in = inputs_of(input, output);
+    must(in.columns == 2);
     const duckdb_string_t *payloads = duckdb_vector_get_data(duckdb_data_chunk_get_vector(input, 0));
     const duckdb_string_t *paths = duckdb_vector_get_data(duckdb_data_chunk_get_vector(input, 1));
     __int128 *results = duckdb_vector_get_data(output);
@@ -189,6 +190,7 @@ static void event_time(duckdb_function_info info, duckdb_data_chunk input, duckd
 
 static void event_id(duckdb_function_info info, duckdb_data_chunk input, duckdb_vector output) {
     struct inputs in = inputs_of(input, output);
+    must(in.columns == 4);
     const int64_t *times = duckdb_vector_get_data(duckdb_data_chunk_get_vector(input, 0));
     const int32_t *streams = duckdb_vector_get_data(duckdb_data_chunk_get_vector(input, 1));
     const int32_t *partitions = duckdb_vector_get_data(duckdb_data_chunk_get_vector(input, 2));

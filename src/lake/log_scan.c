@@ -361,6 +361,7 @@ static void put_headers(struct block *b, idx_t row, struct str headers) {
 
 static void put_row(struct block *b, idx_t row, const struct stored_record *r) {
     bool text = r->flags & RECORD_UTF8_VALID;
+    must(row < BLOCK);
     if (b->event_id) { /* DuckDB orders UUIDs as signed 128-bit numbers: the top bit is flipped */
         b->event_id[row] = (duckdb_hugeint){.lower = big_endian_u64(r->id.bytes + 8), .upper = (int64_t)(big_endian_u64(r->id.bytes) ^ (UINT64_C(1) << 63))};
     }

@@ -131,6 +131,7 @@ static enum status param_value(struct str json, duckdb_value *out, struct err *e
 
 static enum status bind_params(struct run *run, struct err *err) {
     const struct engine_request *r = &run->s->request;
+    must(run->prepared);
     idx_t wanted = duckdb_nparams(run->prepared);
     if (wanted != r->params_n) {
         return err_set(err, E_INVALID, "the statement has %llu parameters, %zu were given", (unsigned long long)wanted, r->params_n);
@@ -261,6 +262,7 @@ static void put_plan(struct run *run, duckdb_data_chunk chunk) {
 
 static enum status send_rows(struct run *run, duckdb_data_chunk chunk, struct err *err) {
     struct statement *s = run->s;
+    must(run->writer && run->has_result);
     bool plan = *run->explain && s->request.format == RESULT_TABLE && run->columns.n == 2, more = true;
     enum status st = OK;
     while (st == OK && chunk && more) {

@@ -196,6 +196,7 @@ static bool put_text_bound(struct buf *out, struct str text, bool upper) {
         starts[n++] = at;
         at += character_bytes((unsigned char)text.p[at]);
     }
+    must(n <= BOUND_CHARACTERS);
     if (at >= text.n) {
         buf_str(out, text);
         return true;

@@ -113,6 +113,7 @@ static void put_line(struct table_writer *t, struct buf *out, const char *left, 
 }
 
 static void put_cell(struct buf *out, struct str text, uint32_t width, bool right) {
+    must(width > 0);
     uint32_t have = text_width(text);
     size_t end = text.n;
     bool cut = have > width;
@@ -225,6 +226,7 @@ static void decide(struct table_writer *t, struct buf *out) {
         t->widths[i] = t->widths[i] ? t->widths[i] : 1;
     }
     fit(t);
+    must(t->shown > 0 || t->columns->n == 0);
     put_line(t, out, "┌", "┬", "┐");
     put_row(t, out, header_next, &header, true);
     put_line(t, out, "├", "┼", "┤");

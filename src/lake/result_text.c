@@ -124,6 +124,7 @@ bool result_put(struct result_writer *w, struct buf *out, duckdb_data_chunk chun
     if (w->table) {
         return table_put(w->table, out, chunk);
     }
+    must(duckdb_data_chunk_get_column_count(chunk) == w->columns->n);
     for (size_t i = 0; i < w->columns->n; i++) {
         w->vectors[i] = duckdb_data_chunk_get_vector(chunk, i);
     }

@@ -160,6 +160,7 @@ bool value_is_number(const struct value_type *t) {
 /* ---- numbers ---- */
 
 static void put_u128(struct buf *out, unsigned __int128 v, unsigned scale, bool negative) {
+    must(scale <= 38);
     char digits[48];
     size_t at = sizeof digits;
     unsigned n = 0;

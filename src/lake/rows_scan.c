@@ -43,6 +43,7 @@ static struct statement *statement_of_bind(duckdb_bind_info info) {
 
 /* The statement's source with this kind and spec: for cupel_rows one that nobody reads yet, opened when there is none. */
 static enum status find_source(struct statement *s, const char *kind_name, const char *spec, bool fresh, struct statement_source **out, struct err *err) {
+    must(s && kind_name && spec);
     const struct row_source_kind *kind = find_kind(s->child, kind_name);
     if (!kind) {
         return err_set(err, E_INVALID, "there is no row source of the kind %s", kind_name);

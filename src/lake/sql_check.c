@@ -256,6 +256,7 @@ static enum status walk_expression(struct check *check, const json_t *object, co
 }
 
 static enum status walk(struct check *check, const json_t *tree, const struct scope *scope) {
+    must(check->depth >= 0 && check->depth <= TREE_DEPTH_MAX);
     if (!json_is_object(tree) && !json_is_array(tree)) {
         return OK;
     }
@@ -370,6 +371,7 @@ static enum status serialize(struct session *session, struct str sql, json_t **t
 }
 
 enum status sql_parse(struct session *session, struct str sql, json_t **out, struct err *err) {
+    must(session->ready && session->parse);
     bool internal = session->statement && session->statement->request.internal; /* ours may list thousands of files */
     if (sql.n > SQL_BYTES_MAX && !internal) {
         return err_set(err, E_LIMIT, "The statement has %zu bytes, the limit is %u", sql.n, SQL_BYTES_MAX);
