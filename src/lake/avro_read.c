@@ -12,7 +12,10 @@
 
 static const char magic[4] = {'O', 'b', 'j', 1};
 
-static enum status truncated(struct err *err, const char *what) { return err_set(err, E_CORRUPT, "avro file ends within %s", what); }
+static enum status truncated(struct err *err, const char *what) {
+    err_set(err, E_CORRUPT, "avro file ends within %s", what);
+    return E_CORRUPT;
+}
 
 /* Zig-zag variable-length integer, at most 10 bytes. */
 static enum status take_long(struct str *in, int64_t *out, struct err *err) {
@@ -230,7 +233,7 @@ struct str avro_meta(const struct avro_reader *reader, const char *name) {
 
 enum status avro_open(struct avro_reader *reader, struct arena *arena, struct str bytes, struct avro_limits limits, struct err *err) {
     must(reader && arena);
-    if (bytes.n < 4 || memcmp(bytes.p, magic, 4)) return err_set(err, E_CORRUPT, "not an avro file");
+    if (bytes.n < 4 || memcmp(bytes.p, magic, 4) != 0) return err_set(err, E_CORRUPT, "not an avro file");
     struct avro_reader r = {.arena = arena, .rest = str_from(bytes, 4), .limits = limits};
     if (!r.limits.block_bytes) r.limits.block_bytes = BLOCK_BYTES_DEFAULT;
     if (!r.limits.values) r.limits.values = VALUES_DEFAULT;
@@ -240,7 +243,7 @@ enum status avro_open(struct avro_reader *reader, struct arena *arena, struct st
     if (s) return s;
     struct str codec = avro_meta(&r, "avro.codec");
     r.codec = codec.p && codec.n ? arena_strndup(arena, codec.p, codec.n) : "null";
-    if (strcmp(r.codec, "null") && strcmp(r.codec, "deflate") && strcmp(r.codec, "zstandard"))
+    if (strcmp(r.codec, "null") != 0 && strcmp(r.codec, "deflate") != 0 && strcmp(r.codec, "zstandard") != 0)
         return err_set(err, E_UNSUPPORTED, "avro codec %.40s (known: null, deflate, zstandard)", r.codec);
     if ((s = avro_schema_parse(arena, avro_meta(&r, "avro.schema"), &schema, err))) return s;
     if ((s = take_raw(&r.rest, 16, &sync, "its header", err))) return s;
@@ -258,7 +261,7 @@ static enum status next_block(struct avro_reader *r, struct err *err) {
     if (records < 0 || size < 0) return err_set(err, E_CORRUPT, "avro block of negative size");
     if ((s = take_raw(&r->rest, (uint64_t)size > r->rest.n ? r->rest.n + 1 : (size_t)size, &packed, "a block", err))) return s;
     if ((s = take_raw(&r->rest, 16, &sync, "a block's end", err))) return s;
-    if (memcmp(sync.p, r->sync, 16)) return err_set(err, E_CORRUPT, "avro block ends with a wrong sync mark");
+    if (memcmp(sync.p, r->sync, 16) != 0) return err_set(err, E_CORRUPT, "avro block ends with a wrong sync mark");
     if ((s = unpack(r, packed, &r->block, err))) return s;
     r->block_left = records;
     return OK;

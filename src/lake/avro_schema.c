@@ -34,7 +34,7 @@ static enum status parse_name(struct parse *p, const char *name, struct avro_sch
     for (size_t i = 0; i < sizeof(primitives) / sizeof(primitives[0]); i++)
         if (!strcmp(primitives[i].name, name)) return new_node(p, primitives[i].kind, out);
     for (size_t i = 0; i < p->named_n; i++) {
-        if (strcmp(p->named[i]->name, name)) continue;
+        if (strcmp(p->named[i]->name, name) != 0) continue;
         *out = p->named[i];
         return OK;
     }

@@ -7,7 +7,7 @@
 #include "lake/avro.h"
 
 void avro_put_long(struct buf *out, int64_t v) {
-    uint64_t z = ((uint64_t)v << 1) ^ (uint64_t)(v >> 63);
+    uint64_t z = ((uint64_t)v << 1) ^ (v < 0 ? UINT64_MAX : 0);
     while (z >= 0x80) {
         buf_char(out, (char)(uint8_t)(z | 0x80));
         z >>= 7;

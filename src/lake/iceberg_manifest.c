@@ -78,16 +78,16 @@ enum status ice_manifest_list_read(struct arena *arena, struct str bytes, struct
     must(arena && out && n);
     struct avro_reader reader;
     enum status s = avro_open(&reader, arena, bytes, (struct avro_limits){0}, err);
-    if (s) return err_prefix(err, "manifest list");
+    if (s) return err_prefix(err, "manifest list"), s;
     struct ice_manifest *list = NULL;
     size_t count = 0, cap = 0;
     for (;;) {
         struct avro_value v;
         bool got;
-        if ((s = avro_next(&reader, &v, &got, err))) return err_prefix(err, "manifest list");
+        if ((s = avro_next(&reader, &v, &got, err))) return err_prefix(err, "manifest list"), s;
         if (!got) break;
         list = grow(arena, list, count, &cap, sizeof(*list));
-        if ((s = read_manifest_file(arena, &v, &list[count], err))) return err_prefix(err, "manifest list, entry %zu", count + 1);
+        if ((s = read_manifest_file(arena, &v, &list[count], err))) return err_prefix(err, "manifest list, entry %zu", count + 1), s;
         count++;
     }
     *out = list;
@@ -188,16 +188,16 @@ enum status ice_manifest_read(struct arena *arena, struct str bytes, const struc
     must(arena && manifest && out && n);
     struct avro_reader reader;
     enum status s = avro_open(&reader, arena, bytes, (struct avro_limits){0}, err);
-    if (s) return err_prefix(err, "manifest");
+    if (s) return err_prefix(err, "manifest"), s;
     struct ice_entry *list = NULL;
     size_t count = 0, cap = 0;
     for (;;) {
         struct avro_value v;
         bool got;
-        if ((s = avro_next(&reader, &v, &got, err))) return err_prefix(err, "manifest");
+        if ((s = avro_next(&reader, &v, &got, err))) return err_prefix(err, "manifest"), s;
         if (!got) break;
         list = grow(arena, list, count, &cap, sizeof(*list));
-        if ((s = read_entry(arena, &v, manifest, &list[count], err))) return err_prefix(err, "manifest, entry %zu", count + 1);
+        if ((s = read_entry(arena, &v, manifest, &list[count], err))) return err_prefix(err, "manifest, entry %zu", count + 1), s;
         count++;
     }
     *out = list;

@@ -114,7 +114,7 @@ enum status ice_metadata_parse(struct str bytes, json_t **out, struct err *err) 
     enum status s = check(m, err);
     if (s) {
         json_decref(m);
-        return err_prefix(err, "table metadata");
+        return err_prefix(err, "table metadata"), s;
     }
     *out = m;
     return OK;

@@ -99,13 +99,12 @@ static json_t *find_field(json_t *fields, const char *name) {
 
 /* Ids go to all new columns first, then to the parts of nested ones. */
 static void add_fields(struct evolve *e, json_t *fields, const struct ice_field *const *added, size_t n) {
-    int64_t first = e->last_id + 1;
+    json_int_t id = e->last_id;
     e->last_id += (int64_t)n;
     for (size_t i = 0; i < n; i++) {
         struct ice_type type = added[i]->type;
         assign_ids(e, &type);
-        json_array_append_new(fields,
-            json_pack("{s:I, s:s, s:b, s:o}", "id", (json_int_t)(first + (int64_t)i), "name", added[i]->name, "required", 0, "type", ice_type_to_json(&type)));
+        json_array_append_new(fields, json_pack("{s:I, s:s, s:b, s:o}", "id", ++id, "name", added[i]->name, "required", 0, "type", ice_type_to_json(&type)));
         e->changed = true;
     }
 }
@@ -134,7 +133,7 @@ static enum status wanted_fields(struct evolve *e, const struct engine_column *c
             if (!strcasecmp(columns[i].name, columns[k].name)) return err_set(e->err, E_INVALID, "column %.100s is there twice", columns[i].name);
         fields[i].name = columns[i].name;
         enum status s = ice_type_from_duckdb(e->arena, str_of(columns[i].type), &fields[i].type, e->err);
-        if (s) return err_prefix(e->err, "column %.100s", columns[i].name);
+        if (s) return err_prefix(e->err, "column %.100s", columns[i].name), s;
     }
     *out = fields;
     return OK;
@@ -170,6 +169,7 @@ enum status ice_evolve(json_t *metadata, const struct engine_column *columns, si
     struct ice_field *wanted = NULL;
     enum status s = wanted_fields(&e, columns, columns_n, &wanted);
     if (s) return s;
+    must(wanted);
     json_t *schema = json_deep_copy(ice_schema(metadata));
     json_t *fields = json_object_get(schema, "fields");
     if (!(s = evolve_struct(&e, fields, wanted, columns_n)) && !(s = check_ids(&e, fields, columns, columns_n))) {
@@ -201,9 +201,9 @@ enum status ice_columns(
     for (size_t i = 0; i < total; i++) {
         size_t at = i;
         if (wanted) {
-            for (at = 0; at < fields_n && strcmp(fields[at].name, wanted[i].name); at++) {}
+            for (at = 0; at < fields_n && strcmp(fields[at].name, wanted[i].name) != 0; at++) {}
             if (at == fields_n)
-                for (at = 0; at < fields_n && strcasecmp(fields[at].name, wanted[i].name); at++) {}
+                for (at = 0; at < fields_n && strcasecmp(fields[at].name, wanted[i].name) != 0; at++) {}
             if (at == fields_n) return err_set(err, E_NOT_FOUND, "no column %.100s", wanted[i].name);
         }
         to_column(arena, &fields[at], &columns[i]);

@@ -56,7 +56,7 @@ static enum status primitive_from_text(const char *text, struct ice_type *out, s
         return OK;
     }
     for (size_t i = 0; i <= ICE_BINARY; i++) {
-        if (i == ICE_DECIMAL || i == ICE_FIXED || strcmp(names[i].iceberg, text)) continue;
+        if (i == ICE_DECIMAL || i == ICE_FIXED || strcmp(names[i].iceberg, text) != 0) continue;
         *out = (struct ice_type){.kind = names[i].kind};
         return OK;
     }
@@ -89,7 +89,7 @@ static enum status struct_from_json(struct arena *arena, const json_t *json, int
         f->required = json_is_true(json_object_get(field, "required"));
         if (f->id <= 0) return err_set(err, E_CORRUPT, "column %.100s has no id", name);
         enum status s = from_json(arena, json_object_get(field, "type"), depth + 1, &f->type, err);
-        if (s) return err_prefix(err, "column %.100s", name);
+        if (s) return err_prefix(err, "column %.100s", name), s;
     }
     *out = type;
     return OK;
@@ -102,7 +102,7 @@ static enum status from_json(struct arena *arena, const json_t *json, int depth,
     if (!kind) return err_set(err, E_CORRUPT, "a column has no type");
     if (!strcmp(kind, "struct")) return struct_from_json(arena, json, depth, out, err);
     bool map = !strcmp(kind, "map");
-    if (!map && strcmp(kind, "list")) return err_set(err, E_UNSUPPORTED, "column type %.60s is not known to this version", kind);
+    if (!map && strcmp(kind, "list") != 0) return err_set(err, E_UNSUPPORTED, "column type %.60s is not known to this version", kind);
     struct ice_type type = {.kind = map ? ICE_MAP : ICE_LIST, .n = map ? 2 : 1, .fields = arena_new_array(arena, struct ice_field, 2)};
     enum status s = part_from_json(arena, json, map ? "key" : "element", depth + 1, &type.fields[0], err);
     if (!s && map) s = part_from_json(arena, json, "value", depth + 1, &type.fields[1], err);
@@ -208,7 +208,7 @@ static enum status struct_from_duckdb(struct arena *arena, struct str inner, int
 
 static bool inner_of(struct str text, const char *name, struct str *inner) {
     size_t n = strlen(name);
-    if (text.n < n + 2 || strncasecmp(text.p, name, n) || text.p[text.n - 1] != ')') return false;
+    if (text.n < n + 2 || strncasecmp(text.p, name, n) != 0 || text.p[text.n - 1] != ')') return false;
     struct str rest = str_trim(str_from(text, n));
     if (!rest.n || rest.p[0] != '(') return false;
     *inner = str_trim(str_head(str_from(rest, 1), rest.n - 2));

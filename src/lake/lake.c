@@ -44,7 +44,7 @@ static char *absolute(const char *path) {
     BUF_SCOPE(out);
     for (char *part = strtok_r(whole, "/", &save); part; part = strtok_r(NULL, "/", &save)) {
         if (!strcmp(part, ".")) continue;
-        if (strcmp(part, "..")) {
+        if (strcmp(part, "..") != 0) {
             buf_printf(&out, "/%s", part);
         } else {
             while (out.n && out.p[--out.n] != '/') {}
@@ -100,7 +100,7 @@ enum status lake_open(const struct lake_options *options, struct lake **out, str
     }
     if (s) {
         lake_close(&lake);
-        return err_prefix(err, "opening the lake");
+        return err_prefix(err, "opening the lake"), s;
     }
     *out = lake;
     return OK;
@@ -238,7 +238,7 @@ enum status lake_add_stream(struct lake *lake, uint16_t number, const char *name
     if (!s) s = check_log_reaches(lake, v, number, err);
     if (s) {
         table_unref(&v);
-        return err_prefix(err, "bronze table of stream %s", name);
+        return err_prefix(err, "bronze table of stream %s", name), s;
     }
     report_landed(lake, v, number); /* on restart the table wins */
     table_unref(&v);
@@ -274,7 +274,7 @@ enum status lake_drop_stream(struct lake *lake, const char *name, bool delete_da
 
 static const char *partition_column(const struct lake_append *a) {
     for (size_t i = 0; i < a->columns_n; i++) {
-        if (strcmp(a->columns[i].name, "_received_at")) continue;
+        if (strcmp(a->columns[i].name, "_received_at") != 0) continue;
         const char *type = a->columns[i].type;
         return !strcasecmp(type, "TIMESTAMP WITH TIME ZONE") || !strcasecmp(type, "TIMESTAMPTZ") ? "_received_at" : NULL;
     }
@@ -340,7 +340,7 @@ static enum status place_all(struct lake *lake, const struct lake_append *a, str
     if (s) return s;
     struct new_file *files = arena_new_array(placed->arena, struct new_file, a->files_n + 1);
     for (size_t i = 0; i < a->files_n; i++)
-        if ((s = place_file(lake, &a->files[i], &target, placed, &files[i], err))) return err_prefix(err, "table %s.%s", a->schema, a->name);
+        if ((s = place_file(lake, &a->files[i], &target, placed, &files[i], err))) return err_prefix(err, "table %s.%s", a->schema, a->name), s;
     *change = (struct table_change){.schema = a->schema,
         .name = a->name,
         .make = true,
@@ -422,5 +422,6 @@ enum status lake_plan_columns(struct lake *lake, struct arena *arena, const char
     if (!s) s = copy_columns(arena, metadata, columns, columns_n, out, err);
     json_decref(metadata);
     table_unref(&v);
-    return s ? err_prefix(err, "table %s.%s", schema, name) : OK;
+    if (s) err_prefix(err, "table %s.%s", schema, name);
+    return s;
 }

@@ -34,10 +34,10 @@ static enum status local(struct reach *r, const char *uri, char **path, struct e
 static enum status add_manifests(struct reach *r, const json_t *snapshots, struct err *err) {
     for (size_t i = 0; i < json_array_size(snapshots); i++) {
         const char *uri = ice_text(json_array_get(snapshots, i), "manifest-list");
-        char *path;
-        struct str bytes;
-        struct ice_manifest *list;
-        size_t n;
+        char *path = NULL;
+        struct str bytes = STR_NULL;
+        struct ice_manifest *list = NULL;
+        size_t n = 0;
         enum status s = uri ? local(r, uri, &path, err) : err_set(err, E_UNSUPPORTED, "a snapshot without manifest list");
         if (s) return s;
         map_put(r->lists, str_of(path), path);
@@ -45,7 +45,7 @@ static enum status add_manifests(struct reach *r, const json_t *snapshots, struc
         if (!s) s = ice_manifest_list_read(r->arena, bytes, &list, &n, err);
         for (size_t k = 0; !s && k < n; k++)
             if (!(s = local(r, list[k].path, &path, err)) && !map_get(r->manifests, str_of(path))) map_put(r->manifests, str_of(path), &list[k]);
-        if (s) return err_prefix(err, "%.200s", uri);
+        if (s) return err_prefix(err, "%.200s", uri), s;
     }
     return OK;
 }
@@ -63,7 +63,8 @@ static enum status add_data(struct reach *r, const struct ice_manifest *m, bool 
         if (live_only && entries[i].status == ICE_DELETED) continue;
         if (!(s = local(r, entries[i].file.path, &path, err))) map_put(r->data, str_of(path), path);
     }
-    return s ? err_prefix(err, "%.200s", m->path) : OK;
+    if (s) err_prefix(err, "%.200s", m->path);
+    return s;
 }
 
 static enum status add_all_data(struct reach *r, bool live_only, struct err *err) {
@@ -328,7 +329,7 @@ static void doom_tree(struct lake *lake, const char *dir, int depth) {
 
 void delete_table_files(struct lake *lake, const struct table_version *version) {
     size_t n = strlen(lake->dir);
-    if (!version->dir || strncmp(version->dir, lake->dir, n) || version->dir[n] != '/') return; /* not below our folder: not ours to delete */
+    if (!version->dir || strncmp(version->dir, lake->dir, n) != 0 || version->dir[n] != '/') return; /* not below our folder: not ours to delete */
     lake_mark_dirty(lake);
     struct table_version *still = NULL;
     if (!table_get(lake, version->schema, version->name, &still, NULL)) table_unref(&still); /* looks at the catalog again, without the dropped table */

@@ -130,8 +130,7 @@ static char *pointer_for(struct recovery *r, const char *file) {
 }
 
 static struct table_version *load_pointer(struct lake *lake, const char *schema, const char *name, const char *pointer) {
-    WITH_LOCK (&lake->lock)
-        ;
+    WITH_LOCK(&lake->lock);
     struct table_version *v;
     table_load(lake, schema, name, pointer, NULL, &v);
     return v;
@@ -223,7 +222,7 @@ enum status lake_register_recover(struct lake *lake, struct buf *report_json, st
     mutex_lock(&lake->commit_lock);
     enum status s = fs->list(fs->self, arena, lake->dir, &entries, &n, err);
     for (size_t i = 0; !s && i < n; i++)
-        if (entries[i].stat.is_dir && strcmp(entries[i].name, "tmp")) s = recover_schema(lake, entries[i].name, tables, err);
+        if (entries[i].stat.is_dir && strcmp(entries[i].name, "tmp") != 0) s = recover_schema(lake, entries[i].name, tables, err);
     lake_mark_dirty(lake);
     mutex_unlock(&lake->commit_lock);
     if (s) {

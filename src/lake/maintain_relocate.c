@@ -37,7 +37,7 @@ static enum status rewrite_manifest(struct relocation *r, const struct ice_manif
         s = new_uri(r, entries[i].file.path, &entries[i].file.path, err);
         entries[kept++] = entries[i];
     }
-    if (s) return err_prefix(err, "%.200s", old->path);
+    if (s) return err_prefix(err, "%.200s", old->path), s;
     struct ice_manifest *m = arena_new_one(arena, struct ice_manifest);
     *out = m;
     if (!kept) return OK; /* length 0: left out of the lists */

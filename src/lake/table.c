@@ -105,7 +105,7 @@ static enum status add_file(struct table_version *v, struct table_part *part, co
         part->unreadable = "has delete files (row-level deletes), which this version does not apply";
         return OK;
     }
-    if (strcasecmp(e->file.format, "parquet")) {
+    if (strcasecmp(e->file.format, "parquet") != 0) {
         part->unreadable = "has data files that are not Parquet";
         return OK;
     }
@@ -139,7 +139,7 @@ static enum status load_part(struct lake *lake, struct table_version *v, const s
     size_t n;
     enum status s = table_read(lake, tmp, v, m->path, ICE_MANIFEST_BYTES_MAX, &bytes, err);
     if (!s) s = ice_manifest_read(tmp, bytes, m, &entries, &n, err);
-    if (s) return err_prefix(err, "%.200s", m->path);
+    if (s) return err_prefix(err, "%.200s", m->path), s;
     int source;
     bool hourly = ice_spec_known(ice_spec(v->metadata, m->spec_id), &source) && source;
     struct table_part *part = mem_zalloc(sizeof(*part));
@@ -159,9 +159,9 @@ static enum status load_part(struct lake *lake, struct table_version *v, const s
 }
 
 static struct table_part *shared_part(const struct table_version *previous, const struct table_version *v, const char *uri) {
-    if (!previous || !previous->metadata || strcmp(previous->dir, v->dir)) return NULL;
+    if (!previous || !previous->metadata || strcmp(previous->dir, v->dir) != 0) return NULL;
     for (size_t i = 0; i < previous->manifests_n; i++) {
-        if (strcmp(previous->manifests[i].path, uri)) continue;
+        if (strcmp(previous->manifests[i].path, uri) != 0) continue;
         atomic_fetch_add(&previous->parts[i]->refs, 1);
         return previous->parts[i];
     }
@@ -194,7 +194,7 @@ static enum status load_manifests(struct lake *lake, struct table_version *v, co
     const char *uri = ice_text(snapshot, "manifest-list");
     enum status s = table_read(lake, tmp, v, uri, ICE_MANIFEST_BYTES_MAX, &bytes, err);
     if (!s) s = ice_manifest_list_read(tmp, bytes, &list, &n, err);
-    if (s) return err_prefix(err, "%.200s", uri);
+    if (s) return err_prefix(err, "%.200s", uri), s;
     v->manifests = copy_manifests(v->arena, list, n);
     v->parts = arena_new_array(v->arena, struct table_part *, n + 1);
     for (size_t i = 0; i < n; i++) {
@@ -227,12 +227,13 @@ static enum status locate(struct lake *lake, struct table_version *v, char **met
     char *path = NULL;
     enum status s = table_resolve(v->arena, NULL, NULL, v->pointer, &path, err);
     if (s) return s;
+    must(path);
     const char *base = strrchr(path, '/');
     char *dir = arena_printf(v->arena, "%s/%s/%s", lake->dir, v->schema, v->name);
     char *own = arena_printf(v->arena, "%s/metadata%s", dir, base);
-    if (strcmp(own, path) && !fs_exists(lake->o.host->fs, own)) {
+    if (strcmp(own, path) != 0 && !fs_exists(lake->o.host->fs, own)) {
         size_t n = (size_t)(base - path);
-        if (n < 10 || strncmp(path + n - 9, "/metadata", 9)) return err_set(err, E_UNSUPPORTED, "metadata file %.200s is not in a folder metadata/", path);
+        if (n < 10 || strncmp(path + n - 9, "/metadata", 9) != 0) return err_set(err, E_UNSUPPORTED, "metadata file %.200s is not in a folder metadata/", path);
         dir = arena_strndup(v->arena, path, n - 9);
         own = path;
     }
@@ -308,7 +309,7 @@ static void count_positions(const json_t *object, const char *prefix, uint16_t *
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)object, name, value) {
         uint64_t partition;
-        if (strncmp(name, prefix, strlen(prefix)) || !str_to_u64(str_of(name + strlen(prefix)), &partition) || partition >= EVENT_PARTITIONS_MAX) continue;
+        if (strncmp(name, prefix, strlen(prefix)) != 0 || !str_to_u64(str_of(name + strlen(prefix)), &partition) || partition >= EVENT_PARTITIONS_MAX) continue;
         if (partition + 1 > *n) *n = (uint16_t)(partition + 1);
     }
 }

@@ -84,7 +84,7 @@ static enum status change_metadata(struct table_change *c, struct prepared *p, i
     p->work.dir = p->base->dir;
     p->work.metadata = ice_metadata_next(p->base->metadata, p->base->pointer, now_ms, &p->dropped);
     bool changed;
-    if (c->columns && (s = ice_evolve(p->work.metadata, c->columns, c->columns_n, &changed, err))) return err_prefix(err, "table %s.%s", c->schema, c->name);
+    if (c->columns && (s = ice_evolve(p->work.metadata, c->columns, c->columns_n, &changed, err))) return err_prefix(err, "table %s.%s", c->schema, c->name), s;
     for (const char *const *property = c->properties; property && *property; property += 2) ice_set_property(p->work.metadata, property[0], property[1]);
     if (c->expire_older_than_ms) ice_expire_snapshots(p->work.metadata, c->expire_older_than_ms, c->expire_keep, &p->expired);
     return OK;
@@ -106,7 +106,7 @@ static enum status prepare(struct lake *lake, struct table_change *c, struct pre
     enum status s = p->base ? change_metadata(c, p, now_ms, err) : make_metadata(lake, c, p, now_ms, err);
     if (s) return s;
     if (!p->base && (s = table_make_folders(lake, p->work.dir, "metadata/file", err))) return s;
-    if (c->operation && (s = snapshot_write(w, err))) return err_prefix(err, "table %s.%s", c->schema, c->name);
+    if (c->operation && (s = snapshot_write(w, err))) return err_prefix(err, "table %s.%s", c->schema, c->name), s;
     uint64_t number = p->base ? version_of_name(p->base) + 1 : 0;
     char *relative = arena_printf(w->arena, "metadata/%05llu-%s.metadata.json", (unsigned long long)number, new_uuid_text(w->arena));
     BUF_SCOPE(bytes);
@@ -137,7 +137,7 @@ static void release(struct prepared *prepared, size_t n) {
 
 static void delete_dropped(struct lake *lake, const struct prepared *p) {
     const char *wanted = ice_property(p->work.metadata, "write.metadata.delete-after-commit.enabled");
-    if (!wanted || strcmp(wanted, "true") || !p->base) return;
+    if (!wanted || strcmp(wanted, "true") != 0 || !p->base) return;
     char *folder = arena_printf(p->work.arena, "%s/metadata/", p->work.dir);
     for (size_t i = 0; i < json_array_size(p->dropped); i++) {
         char *path;

@@ -23,7 +23,7 @@ enum status parquet_check(const struct fs *fs, const char *path, uint64_t size_b
         return err_set(
             err, E_CORRUPT, "%.200s has %llu bytes where %llu were written", path, (unsigned long long)st.size_bytes, (unsigned long long)size_bytes);
     uint32_t footer = (uint32_t)tail[0] | (uint32_t)tail[1] << 8 | (uint32_t)tail[2] << 16 | (uint32_t)tail[3] << 24;
-    if (got != 4 || got_tail != 8 || memcmp(head, "PAR1", 4) || memcmp(tail + 4, "PAR1", 4))
+    if (got != 4 || got_tail != 8 || memcmp(head, "PAR1", 4) != 0 || memcmp(tail + 4, "PAR1", 4) != 0)
         return err_set(err, E_CORRUPT, "%.200s is not a whole Parquet file", path);
     if (!footer || footer > st.size_bytes - 12)
         return err_set(err, E_CORRUPT, "%.200s has a footer of %u bytes in %llu", path, footer, (unsigned long long)st.size_bytes);

@@ -61,6 +61,7 @@ static void put_query(
 }
 
 static enum status find_in(struct lake *lake, const struct table_version *v, struct event_address a, struct buf *out, struct err *err) {
+    must(v);
     if (v->unreadable) return err_set(err, E_UNSUPPORTED, "%s", v->unreadable);
     ARENA_SCOPE(tmp);
     const struct table_file **files = arena_new_array(tmp, const struct table_file *, v->files_n + 1);

@@ -101,15 +101,13 @@ void views_close(struct lake *lake) {
 }
 
 void lake_mark_dirty(struct lake *lake) {
-    WITH_LOCK (&lake->lock)
-        ;
+    WITH_LOCK(&lake->lock);
     lake->dirty = true;
 }
 
 enum status table_get(struct lake *lake, const char *schema, const char *name, struct table_version **out, struct err *err) {
     must(schema && name && out);
-    WITH_LOCK (&lake->lock)
-        ;
+    WITH_LOCK(&lake->lock);
     enum status s = tables_refresh(lake, err);
     if (s) return s;
     ARENA_SCOPE(tmp);
@@ -120,8 +118,7 @@ enum status table_get(struct lake *lake, const char *schema, const char *name, s
 }
 
 enum status table_all(struct lake *lake, struct arena *arena, struct table_version ***out, size_t *n, struct err *err) {
-    WITH_LOCK (&lake->lock)
-        ;
+    WITH_LOCK(&lake->lock);
     enum status s = tables_refresh(lake, err);
     if (s) return s;
     struct table_version **list = arena_new_array(arena, struct table_version *, map_count(lake->tables) + 1);
@@ -137,7 +134,7 @@ enum status table_all(struct lake *lake, struct arena *arena, struct table_versi
 /* ---- pins ---- */
 
 static const struct lake_stream *stream_of(struct lake *lake, const struct table_version *v) {
-    if (strcmp(v->schema, "bronze") || !v->metadata) return NULL;
+    if (strcmp(v->schema, "bronze") != 0 || !v->metadata) return NULL;
     const struct lake_stream *stream = map_get(lake->streams, str_of(v->name));
     return stream && !stream->gone && ice_property_int(v->metadata, STREAM_PROPERTY, 0) == stream->number ? stream : NULL;
 }
@@ -218,8 +215,7 @@ static enum status build_view(struct lake *lake, struct shared_view **out, struc
 
 enum status lake_pin(struct lake *lake, struct lake_pin **out, struct err *err) {
     must(lake && out);
-    WITH_LOCK (&lake->lock)
-        ;
+    WITH_LOCK(&lake->lock);
     enum status s = tables_refresh(lake, err);
     if (!s && !lake->view) s = build_view(lake, &lake->view, err);
     if (s) return s;
@@ -258,16 +254,14 @@ static uint64_t oldest_epoch(const struct lake *lake) {
 }
 
 bool lake_views_newer(struct lake *lake, uint64_t epoch) {
-    WITH_LOCK (&lake->lock)
-        ;
+    WITH_LOCK(&lake->lock);
     return oldest_epoch(lake) > epoch;
 }
 
 void lake_delete_later(struct lake *lake, const char *path) {
     struct doomed *d = mem_zalloc(sizeof(*d));
     d->path = mem_strdup(path);
-    WITH_LOCK (&lake->lock)
-        ;
+    WITH_LOCK(&lake->lock);
     d->epoch = lake->epoch;
     d->next = lake->doomed;
     lake->doomed = d;

@@ -140,7 +140,8 @@ static enum status read_entries(struct snapshot_work *work, const struct ice_man
     struct str bytes;
     enum status s = table_read(work->lake, work->arena, work->base, m->path, ICE_MANIFEST_BYTES_MAX, &bytes, err);
     if (!s) s = ice_manifest_read(work->arena, bytes, m, out, n, err);
-    return s ? err_prefix(err, "%.200s", m->path) : OK;
+    if (s) err_prefix(err, "%.200s", m->path);
+    return s;
 }
 
 /* Live entries become existing, removed ones deleted; deletions of earlier snapshots fall away. */
@@ -159,8 +160,8 @@ static size_t carry_entries(struct snapshot_work *work, struct ice_entry *entrie
 
 static enum status rewrite_one(
     struct snapshot_work *work, struct manifest_set *set, const struct ice_manifest *m, int64_t snapshot_id, int64_t sequence, struct err *err) {
-    struct ice_entry *entries;
-    size_t n;
+    struct ice_entry *entries = NULL;
+    size_t n = 0;
     enum status s = read_entries(work, m, &entries, &n, err);
     if (s) return s;
     bool all_known = true;

@@ -327,7 +327,7 @@ enum status lake_flush(struct lake *lake, const char *stream, struct err *err) {
     bool found = !stream;
     enum status result = OK;
     for (size_t i = 0; i < n; i++) {
-        if (streams[i]->gone || (stream && strcmp(streams[i]->name, stream))) continue;
+        if (streams[i]->gone || (stream && strcmp(streams[i]->name, stream) != 0)) continue;
         found = true;
         struct err why = {0};
         enum status s = flush_now(lake, streams[i], &why);
