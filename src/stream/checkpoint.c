@@ -64,6 +64,7 @@ struct cut {
 
 static uint64_t cut_number(struct cut *c, size_t bytes) {
     uint64_t v = 0;
+    must(bytes <= sizeof v);
     if (c->n < bytes) {
         c->bad = true;
         c->n = 0;
@@ -83,6 +84,7 @@ static void apply_epoch(struct stream_info *info, struct cut *c) {
         c->bad = true;
         return;
     }
+    must(info->def.number > 0);
     bool known = info->epochs_n && info->epochs[info->epochs_n - 1].number >= e.number;
     const char *starts = c->p;
     c->p += e.partitions * 8u;
@@ -103,6 +105,7 @@ static void apply_partition(struct partition *p, struct cut *c) {
         c->bad = true;
         return;
     }
+    must(p->number < EVENT_PARTITIONS_MAX);
     if (p->end_offset < end) p->end_offset = end;
     if (p->next_offset < p->end_offset) p->next_offset = p->end_offset;
     if (p->duplicates < duplicates) p->duplicates = duplicates;

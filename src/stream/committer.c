@@ -51,11 +51,13 @@ enum status define_apply(struct stream_log *log, const struct stream_definition 
     info->def.name = name;
     info->defined = true;
     if (d->partitions > now) start_epoch(log, info, d->partitions);
+    must(info->partitions_n >= info->def.partitions && info->epochs_n > 0);
     return OK;
 }
 
 /* Commands enter the group as control frames; what only changes memory is done at once. */
 static void plan_commands(struct stream_log *log, struct group *g, struct command *commands) {
+    must(group_empty(g));
     for (struct command *c = commands; c; c = c->next) {
         if (c->kind == COMMAND_DEFINE) c->status = define_apply(log, &c->definition, &c->err);
         if (c->kind != COMMAND_FORGET) continue;
@@ -103,6 +105,7 @@ static enum status first_write(struct stream_log *log, struct segment *segment, 
     segment_header_seal(&header);
     buf_put(&bytes, &header, sizeof header);
     buf_put(&bytes, g->bytes, g->bytes_n);
+    must(bytes.n <= segment->capacity && (!previous || previous->number < segment->number));
     const struct fs *fs = log_fs(log);
     enum status s = fs->pwrite(fs->self, segment->file, bytes.p, bytes.n, 0, err);
     if (s == OK) s = fs->sync_data(fs->self, segment->file, err);
@@ -123,6 +126,7 @@ static enum status open_file(struct stream_log *log, uint32_t number, uint64_t b
         if (s == OK) s = segment_create(log, number, bytes, &file, err);
         if (s != OK) return s;
     }
+    must(file >= 0 && capacity >= bytes);
     *out = segment_new(log, number, file);
     (*out)->capacity = capacity;
     return OK;
@@ -141,6 +145,7 @@ static void make_active(struct stream_log *log, struct segment *segment, struct 
     idempotency_drop_below(log->idempotency, position_make(log->segment[first]->number, 0));
     mutex_unlock(&log->segments);
     mutex_lock(&log->state);
+    must(position_make(segment->number, segment->end) > atomic_load(&log->durable));
     log->groups++;
     log->syncs++;
     atomic_store(&log->durable, position_make(segment->number, segment->end));
@@ -215,6 +220,7 @@ static void publish_frames(struct stream_log *log, struct segment *active, struc
         const struct frame_plan *f = &g->frames[i];
         struct frame_header h;
         memcpy(&h, g->bytes + f->at, sizeof h);
+        must(f->at + h.length <= g->bytes_n && h.group == g->number);
         if (h.kind == FRAME_RECORDS) index_frame(log, active, at + f->at, &h, f->payload_bytes);
         if (h.kind == FRAME_FORGET) stream_forget_mark(log, h.stream);
     }
@@ -222,7 +228,8 @@ static void publish_frames(struct stream_log *log, struct segment *active, struc
 
 static void publish(struct stream_log *log, struct group *g, uint64_t at) {
     struct segment *active = active_segment(log);
-    must(at == active->end);
+    must(at == active->end && at + g->bytes_n <= active->capacity);
+    must(g->received_ms >= log->last_received_ms && g->number > active->last_group);
     mutex_lock(&log->state);
     publish_frames(log, active, g, at);
     active->end = at + g->bytes_n;
@@ -283,6 +290,7 @@ static void refuse_requests(struct stream_append *list, enum status status, cons
 }
 
 static void commit(struct stream_log *log, struct taken *taken) {
+    must(atomic_load(&log->trouble) == OK);
     struct group *g = log->group;
     struct err err = {.status = OK};
     uint64_t at = 0;

@@ -110,6 +110,7 @@ static void encode_blocks(const struct key_entry *sorted, size_t n, struct buf *
     for (size_t at = 0; at < n; at += KEYS_PER_BLOCK) {
         struct key_block block = {.n = (uint32_t)(n - at < KEYS_PER_BLOCK ? n - at : KEYS_PER_BLOCK)};
         memcpy(block.entries, sorted + at, block.n * sizeof *sorted);
+        must(block.n > 0 && (at == 0 || sorted[at - 1].key <= sorted[at].key));
         block.crc = crc32c(block.n, block.entries, sizeof block.entries);
         buf_put(blocks, &block, sizeof block);
         buf_u64(head, sorted[at].key);
@@ -172,6 +173,7 @@ size_t key_filter_bytes(const struct key_filter *filter) { return filter ? sizeo
 enum status cache_frame(struct stream_log *log, struct segment *segment, uint32_t at, struct err *err) {
     struct frame_cache *c = &log->cache;
     log_position position = position_make(segment->number, at);
+    must(at % 8 == 0 && at < segment->end);
     if (c->position == position) return OK;
     c->position = 0;
     if (c->cap > CACHE_KEPT) { /* a very large record is not kept for ever */
@@ -209,6 +211,7 @@ static enum status verified_frame(struct stream_log *log, struct segment *segmen
         if (h->kind != FRAME_RECORDS) return err_set(err, E_CORRUPT, "a key of segment %u leads to no record", segment->number);
         *v = (struct verified_frame){position, h->base_offset, h->received_ms, h->count, h->raw_length, h->stream, h->partition};
     }
+    must(v->position == position);
     *out = v;
     return OK;
 }
@@ -249,6 +252,7 @@ static enum status read_block(const struct key_filter *f, uint32_t number, struc
 }
 
 static uint32_t block_lower_bound(const struct key_block *block, uint64_t key) {
+    must(block->n <= KEYS_PER_BLOCK);
     uint32_t low = 0, high = block->n;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;

@@ -140,6 +140,7 @@ static struct str take_str(const char **at, size_t n) {
 
 bool record_walk_next(struct record_walk *walk, const struct frame_header *frame, struct stored_record *out, struct hash128 *dedupe) {
     struct record_header h;
+    must(walk->at <= walk->end);
     if (walk->index >= walk->count || (size_t)(walk->end - walk->at) < sizeof h) return false;
     memcpy(&h, walk->at, sizeof h);
     bool same = h.flags & RECORD_SAME_ORIGIN;

@@ -46,6 +46,7 @@ static void set_reset(struct slot_set *set, size_t n) {
         set->slots = mem_alloc(cap * sizeof *set->slots);
         set->allocated = cap;
     }
+    must(cap >= n * 2 && (cap & (cap - 1)) == 0);
     set->cap = cap; /* of a larger array only the beginning is used, and cleared */
     memset(set->slots, 0, cap * sizeof *set->slots);
 }
@@ -103,6 +104,7 @@ static const struct segment *segment_by_number(const struct stream_log *log, uin
 /* An earlier answer from the log. false: none (any more). */
 static bool replay_stored(struct stream_log *log, struct group *g, struct answer *a) {
     struct stream_append *r = a->request;
+    must(r->has_idempotency);
     const struct idempotency_entry *e = idempotency_find(log->idempotency, r->stream, r->idempotency_key);
     struct segment *segment = e ? (struct segment *)segment_by_number(log, position_segment(e->frame)) : NULL;
     if (!segment) return false;
@@ -135,6 +137,7 @@ static bool replay_stored(struct stream_log *log, struct group *g, struct answer
 /* The same key earlier in this very group. */
 static bool replay_in_group(struct group *g, struct answer *a) {
     struct stream_append *r = a->request;
+    must(g->keys.cap > 0);
     size_t mask = g->keys.cap - 1, at = (r->idempotency_key.lo ^ r->stream) & mask;
     for (; g->keys.slots[at]; at = (at + 1) & mask) {
         struct answer *earlier = &g->answers[g->keys.slots[at] - 1];
@@ -153,6 +156,7 @@ static bool replay_in_group(struct group *g, struct answer *a) {
 
 /* The candidate of this group with the same hash that was stored, or NULL; then `index` takes its place. */
 static struct candidate *fresh_find_or_add(struct group *g, uint32_t index) {
+    must(index < g->candidates_n && g->fresh.cap > g->candidates_n);
     const struct candidate *c = &g->candidates[index];
     size_t mask = g->fresh.cap - 1, at = (c->hash.lo ^ c->stream) & mask;
     for (; g->fresh.slots[at]; at = (at + 1) & mask) {
@@ -167,6 +171,7 @@ static struct frame_plan *plan_frame(struct group *g, struct partition *p) {
     if (p->plan_stamp == g->stamp && g->frames[p->plan].header.raw_length < FRAME_RAW_MAX) return &g->frames[p->plan];
     uint64_t floor = atomic_load_explicit(&p->landed_offset, memory_order_relaxed);
     if (p->next_offset < floor) p->next_offset = floor;
+    must(p->next_offset <= EVENT_OFFSET_MAX && p->next_offset >= p->end_offset);
     struct frame_plan *f = add_frame(g, FRAME_RECORDS);
     f->partition = p;
     f->header.stream = p->stream;
@@ -179,6 +184,7 @@ static struct frame_plan *plan_frame(struct group *g, struct partition *p) {
 
 static void plan_stored(struct group *g, struct frame_plan *f, const struct stream_record *record, uint32_t flags, struct planned *planned) {
     struct partition *p = f->partition;
+    must(f->header.raw_length < FRAME_RAW_MAX && p->next_offset == f->header.base_offset + f->header.count);
     uint32_t wire = flags & RECORD_PUBLIC_FLAGS;
     if (f->header.count == 0)
         f->header.key_id = record->key_id;
@@ -242,6 +248,7 @@ static bool stream_takes(const struct stream_info *info) { return info && info->
 
 static void plan_answer(struct stream_log *log, struct group *g, struct answer *a, uint32_t candidate, uint32_t candidates) {
     struct stream_append *r = a->request;
+    must(candidate + candidates <= g->candidates_n);
     struct stream_info *info = stream_get(log, r->stream);
     if (!stream_takes(info)) {
         answer_fails(a, E_NOT_FOUND, "the stream is gone");
@@ -341,6 +348,7 @@ static void encode_records(struct group *g) {
         for (uint32_t k = 0; k < a->request->n; k++) {
             const struct planned *p = &g->planned[a->first_planned + k];
             if (p->frame == NONE) continue;
+            must(p->frame < g->frames_n);
             struct frame_plan *f = &g->frames[p->frame];
             f->cursor = record_write(f->cursor, &a->request->records[k], p->wire_flags);
         }

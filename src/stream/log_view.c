@@ -223,6 +223,7 @@ static void add_ref(struct log_view *view, const struct frame_header *h, log_pos
 }
 
 static enum status index_part(struct log_view *view, struct view_segment *s, uint64_t from, uint64_t end, struct err *err) {
+    must(from >= SEGMENT_HEADER_BYTES && from < end);
     if (end > s->map.n) return err_set(err, E_CORRUPT, "log segment %u ends at byte %zu, %" PRIu64 " were expected", s->number, s->map.n, end);
     if (s->fresh_to < from) s->fresh_to = from;
     if (s->fresh_to < end) {
@@ -271,6 +272,7 @@ static enum status index_to(struct log_view *view, log_position durable, struct 
 }
 
 static void drop_below(struct log_view *view, log_position from) {
+    must(from >= view->from && from <= view->at);
     for (uint32_t i = 0; i <= EVENT_STREAM_MAX; i++) {
         struct view_stream *s = &view->streams[i];
         size_t gone = 0;
@@ -308,6 +310,7 @@ enum status log_view_advance(struct log_view *view, log_position from, log_posit
 /* First frame of the stream at or behind the position, counted over all. */
 static uint64_t lower_bound(const struct view_stream *s, log_position position) {
     uint64_t low = s->dropped * BLOCK_FRAMES, high = s->n;
+    must(low <= high || s->n == 0);
     while (low < high) {
         uint64_t middle = low + (high - low) / 2;
         if (s->blocks[middle / BLOCK_FRAMES - s->dropped]->frames[middle % BLOCK_FRAMES].position < position)
@@ -326,6 +329,7 @@ static const struct frame_ref *scan_frame(const struct log_scan *scan, size_t i)
 
 static void hold_parts(struct log_scan *scan, const struct log_view *view, const struct view_stream *s, uint64_t first, uint64_t end) {
     size_t from = first / BLOCK_FRAMES - s->dropped, to = end > first ? (end - 1) / BLOCK_FRAMES - s->dropped + 1 : from;
+    must(first <= end && to - from <= s->blocks_n);
     scan->first = first % BLOCK_FRAMES;
     scan->n = end - first;
     scan->blocks_n = to - from;
@@ -404,6 +408,7 @@ static enum status enter(struct log_scan *scan, struct log_cursor *cursor, const
 }
 
 enum status log_cursor_next(struct log_scan *scan, struct log_cursor *cursor, struct stored_record *out, bool *got, struct err *err) {
+    must(cursor->chunk.end_frame <= scan->n);
     while (true) {
         if (!cursor->inside) {
             if (cursor->frame >= cursor->chunk.end_frame) {

@@ -146,6 +146,7 @@ bool queue_take(struct stream_log *log, struct taken *out) {
     }
     log->committer_waits = false;
     log->watchers_ready = false;
+    must(log->first != NULL || (log->queued == 0 && log->queued_bytes == 0));
     *out = (struct taken){.requests = take_requests(log), .commands = log->commands, .stop = log->stop};
     log->commands = NULL;
     return out->requests || out->commands || !out->stop;

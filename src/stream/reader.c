@@ -67,6 +67,7 @@ static enum status damaged(const struct walk *w, const char *what, struct err *e
 /* Makes `n` bytes at walk->at available (less at the segment's end). */
 static enum status fill(struct walk *w, struct arena *arena, size_t n, struct err *err) {
     uint64_t have_end = w->base + w->chunk.n;
+    must(n > 0 && w->at < w->stop && w->stop <= w->segment->end);
     if (w->chunk.n && w->at >= w->base && w->at + n <= have_end) return OK;
     size_t want = w->chunk.n ? CHUNK_BYTES : CHUNK_FIRST_BYTES, got = 0;
     if (want < n) want = n;
@@ -85,6 +86,7 @@ static enum status fill(struct walk *w, struct arena *arena, size_t n, struct er
 /* The next frame of the partition with records, checksum verified; *frame NULL at the end of the extent. */
 static enum status next_frame(struct stream_log *log, struct walk *w, struct arena *arena, struct frame_header *h, const char **frame, struct err *err) {
     uint64_t foreign = 0;
+    must(w->segment != NULL);
     *frame = NULL;
     while (w->at < w->stop) {
         enum status s = fill(w, arena, FRAME_HEADER_BYTES, err);
@@ -144,6 +146,7 @@ static bool full(const struct reading *r) { return r->batch->n >= r->records_max
 static enum status take_frame(struct reading *r, struct walk *w, const struct frame_header *h, const char *frame, struct err *err) {
     struct record_walk records;
     struct stored_record record;
+    must(h->stream == w->stream && h->partition == w->partition);
     record_walk_begin(&records, frame, h);
     while (!full(r) && record_walk_next(&records, h, &record, NULL)) {
         if (record.offset < r->offset) continue;
@@ -170,6 +173,7 @@ static enum status begin(struct stream_log *log, uint16_t stream, uint16_t parti
     if (!info || info->forgotten || partition >= info->partitions_n)
         return err_set(err, E_NOT_FOUND, "the log has no partition %u of stream number %u", partition, stream);
     struct partition *p = info->partitions[partition];
+    must(p->number == partition && p->stream == stream);
     batch->end_offset = p->end_offset;
     batch->start_offset = p->extents_n ? p->extents[0]->first_offset : p->end_offset;
     if (offset < batch->start_offset)
@@ -238,6 +242,7 @@ enum status locate_frame(
     } while (true);
     if (s == OK && !frame) s = err_set(err, E_NOT_FOUND, "nothing at or behind that offset");
     if (s == OK) {
+        must(h.base_offset + h.count > offset);
         *position = position_make(walk.segment->number, walk.at);
         *received_ms = h.received_ms;
     }

@@ -78,6 +78,7 @@ static void header_at(const struct scan *s, size_t i, struct frame_header *h) { 
 static bool group_whole(const struct scan *s, size_t i, size_t *end) {
     struct frame_header h, first;
     header_at(s, i, &first);
+    must(i < s->frames_n);
     uint32_t crcs = 0;
     uint64_t at = s->frames[i];
     for (size_t k = i; k < s->frames_n && s->frames[k] == at; k++) {
@@ -225,6 +226,7 @@ static enum status walk_groups(struct scan *s, struct err *err) {
     while (s->at < s->limit) {
         struct frame_header h;
         size_t end = 0;
+        must(s->next == s->frames_n || s->frames[s->next] >= s->at);
         bool here = s->next < s->frames_n && s->frames[s->next] == s->at;
         if (here) header_at(s, s->next, &h);
         if (here && group_whole(s, s->next, &end)) {
@@ -262,6 +264,7 @@ static void skip_lost_offsets(struct scan *s) {
             const struct extent *e = p->extents_n ? p->extents[p->extents_n - 1] : NULL;
             if (e && e->segment == s->segment && e->end_at > s->hole_at) continue; /* a later frame says where it goes on */
             if (p->end_offset + lost > EVENT_OFFSET_MAX) continue;
+            must(p->next_offset == p->end_offset);
             p->end_offset += lost;
             p->next_offset = p->end_offset;
         }
@@ -401,6 +404,7 @@ static void keep_end_state(struct stream_log *log, struct segment *segment) {
 }
 
 static enum status recover_segment(struct stream_log *log, struct found *f, const struct found *next, struct stream_recovery *report, struct err *err) {
+    must(f->file >= 0);
     struct segment *previous = active_segment(log);
     struct segment *segment = segment_new(log, f->number, f->file);
     f->file = -1; /* the segment's now */

@@ -40,6 +40,7 @@ struct index_extent {
 /* ---- writing ---- */
 
 static void put_extent(struct buf *out, const struct partition *p, const struct extent *e) {
+    must(e->spots_n > 0 && e->first_offset <= e->end_offset && e->end_at <= e->segment->end);
     struct index_extent x = {.stream = p->stream,
         .partition = p->number,
         .spots_n = e->spots_n,
@@ -117,6 +118,7 @@ static void put_file(struct stream_log *log, struct segment *segment, struct buf
 
 static enum status open_filter(struct stream_log *log, const char *path, uint64_t blocks_at, struct str head, struct key_filter **out, struct err *err) {
     int file = -1;
+    must(*out == NULL && blocks_at % 4096 == 0);
     const struct fs *fs = log_fs(log);
     enum status s = fs->open(fs->self, path, FS_READ, &file, err);
     if (s != OK) return s;
@@ -348,6 +350,7 @@ static struct segment *next_to_seal(struct stream_log *log) {
     for (size_t i = 0; i + 1 < log->segments_n; i++) {
         struct segment *s = log->segment[i];
         if (s->sealed || !s->end_state || s->seal_failed) continue;
+        must(s != log->active && s->keys != NULL);
         segment_ref(s);
         return s;
     }

@@ -56,6 +56,7 @@ void segments_push(struct stream_log *log, struct segment *segment) {
 
 enum status segment_room(struct stream_log *log, uint64_t bytes, struct err *err) {
     uint64_t used = 0, free_now = 0;
+    must(bytes > 0);
     mutex_lock(&log->segments);
     for (size_t i = 0; i < log->segments_n; i++) used += log->segment[i]->end;
     mutex_unlock(&log->segments);

@@ -182,6 +182,7 @@ void stream_log_close(struct stream_log **handle) {
     condition_signal(&log->keep_wanted);
     mutex_unlock(&log->keep);
     thread_join(&log->keeper);
+    must(log->queued == 0);
     log_free(log);
     *handle = NULL;
 }

@@ -8,6 +8,7 @@
 static uint32_t slot_take(struct stream_log *log) {
     if (log->watchers_free) {
         uint32_t slot = log->watchers_free - 1;
+        must(log->watchers[slot].state == WATCH_FREE);
         log->watchers_free = log->watchers[slot].next;
         return slot;
     }
@@ -15,6 +16,7 @@ static uint32_t slot_take(struct stream_log *log) {
         log->watchers_cap = log->watchers_cap ? log->watchers_cap * 2 : 64;
         log->watchers = mem_realloc(log->watchers, log->watchers_cap * sizeof *log->watchers);
     }
+    must(log->watchers_n < log->watchers_cap && log->watchers_n < UINT32_MAX - 1);
     log->watchers[log->watchers_n] = (struct watcher){.generation = 0};
     return log->watchers_n++;
 }
