@@ -11,6 +11,7 @@
 
 #define WATCH_MS 50 /* how soon a gone caller is noticed */
 #define FLUSH_BYTES 65536u
+#define FRAME_BYTES (1u << 20)
 #define TABLES_MAX (1u << 20) /* numbers that a server uses */
 
 static int64_t now_ms(const struct child *child) { return host_monotonic_ms(&child->host); }
@@ -36,7 +37,10 @@ enum status statement_flush(struct statement *s, bool all, struct err *err) {
     if (s->out.n < FLUSH_BYTES && !(all && s->out.n)) {
         return OK;
     }
-    enum status st = statement_send(s, ANSWER_DATA, buf_view(&s->out), err);
+    enum status st = OK;
+    for (size_t at = 0; st == OK && at < s->out.n; at += FRAME_BYTES) { /* a single row can be larger than a frame */
+        st = statement_send(s, ANSWER_DATA, str_head(str_from(buf_view(&s->out), at), FRAME_BYTES), err);
+    }
     buf_clear(&s->out);
     return st;
 }

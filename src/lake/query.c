@@ -260,6 +260,17 @@ static void put_plan(struct run *run, duckdb_data_chunk chunk) {
     }
 }
 
+/* One chunk, sent in pieces: 2,048 rows of large payloads are more than memory should hold as text. */
+static enum status send_chunk(struct run *run, duckdb_data_chunk chunk, bool *more, struct err *err) {
+    idx_t row = 0, n = duckdb_data_chunk_get_size(chunk);
+    enum status st = OK;
+    while (st == OK && *more && row < n) {
+        *more = result_put(run->writer, &run->s->out, chunk, &row);
+        st = statement_flush(run->s, false, err);
+    }
+    return st;
+}
+
 static enum status send_rows(struct run *run, duckdb_data_chunk chunk, struct err *err) {
     struct statement *s = run->s;
     must(run->writer && run->has_result);
@@ -269,10 +280,9 @@ static enum status send_rows(struct run *run, duckdb_data_chunk chunk, struct er
         if (plan) {
             put_plan(run, chunk);
         } else {
-            more = result_put(run->writer, &s->out, chunk);
+            st = send_chunk(run, chunk, &more, err);
         }
         duckdb_destroy_data_chunk(&chunk);
-        st = statement_flush(s, false, err);
         if (st == OK && more) {
             st = fetch(run, &chunk, err);
         }

@@ -37,8 +37,10 @@ void result_head(const struct result_columns *columns, struct buf *out); /* {"co
 /* One per statement; put rows, then end. Memory stays bounded: the caller sends `out` when it grew. */
 struct result_writer;
 struct result_writer *result_new(struct arena *arena, enum result_format format, const struct result_columns *columns, uint32_t rows_max, uint32_t width_max);
-/* false: no more rows are wanted (RESULT_TABLE with rows_max). */
-bool result_put(struct result_writer *writer, struct buf *out, duckdb_data_chunk chunk);
+#define RESULT_PIECE_BYTES (1u << 20)
+/* Puts the chunk's rows from *row on, up to its end or until `out` has RESULT_PIECE_BYTES and is to be sent; moves *row. false: no more rows are wanted
+ * (RESULT_TABLE with rows_max). */
+bool result_put(struct result_writer *writer, struct buf *out, duckdb_data_chunk chunk, idx_t *row);
 void result_end(struct result_writer *writer, struct buf *out, bool cut); /* cut: there are more rows */
 uint64_t result_rows(const struct result_writer *writer);
 void result_free(struct result_writer *writer); /* what is not in the arena */
@@ -46,7 +48,7 @@ void result_free(struct result_writer *writer); /* what is not in the arena */
 /* result_table.c */
 struct table_writer;
 struct table_writer *table_new(struct arena *arena, const struct result_columns *columns, uint32_t rows_max, uint32_t width_max);
-bool table_put(struct table_writer *table, struct buf *out, duckdb_data_chunk chunk);
+bool table_put(struct table_writer *table, struct buf *out, duckdb_data_chunk chunk, idx_t *row);
 void table_end(struct table_writer *table, struct buf *out, bool cut);
 uint64_t table_rows(const struct table_writer *table);
 void table_free(struct table_writer *table);

@@ -273,11 +273,12 @@ static void sample_row(struct table_writer *t, struct chunk_row *r) {
     t->sample_rows++;
 }
 
-bool table_put(struct table_writer *t, struct buf *out, duckdb_data_chunk chunk) {
+bool table_put(struct table_writer *t, struct buf *out, duckdb_data_chunk chunk, idx_t *row) {
     must(duckdb_data_chunk_get_column_count(chunk) == t->columns->n);
     struct chunk_row r = {.t = t, .chunk = chunk};
     idx_t n = duckdb_data_chunk_get_size(chunk);
-    for (r.row = 0; r.row < n; r.row++) {
+    for (; *row < n && out->n < RESULT_PIECE_BYTES; (*row)++) {
+        r.row = *row;
         if (t->rows_max && t->rows == t->rows_max) {
             return false;
         }

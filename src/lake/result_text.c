@@ -120,9 +120,9 @@ static void put_start(struct result_writer *w, struct buf *out) {
     }
 }
 
-bool result_put(struct result_writer *w, struct buf *out, duckdb_data_chunk chunk) {
+bool result_put(struct result_writer *w, struct buf *out, duckdb_data_chunk chunk, idx_t *row) {
     if (w->table) {
-        return table_put(w->table, out, chunk);
+        return table_put(w->table, out, chunk, row);
     }
     must(duckdb_data_chunk_get_column_count(chunk) == w->columns->n);
     for (size_t i = 0; i < w->columns->n; i++) {
@@ -132,14 +132,14 @@ bool result_put(struct result_writer *w, struct buf *out, duckdb_data_chunk chun
         put_start(w, out);
     }
     idx_t n = duckdb_data_chunk_get_size(chunk);
-    for (idx_t row = 0; row < n; row++) {
+    for (; *row < n && out->n < RESULT_PIECE_BYTES; (*row)++) {
         if (w->format == RESULT_CSV) {
-            put_csv_row(w, out, row);
+            put_csv_row(w, out, *row);
         } else {
             if (w->format == RESULT_JSON && w->rows) {
                 buf_text(out, ",\n");
             }
-            put_object(w, out, row);
+            put_object(w, out, *row);
             if (w->format == RESULT_NDJSON) {
                 buf_char(out, '\n');
             }

@@ -896,6 +896,26 @@ static void signals_to_the_group_do_not_end_it(void **state) {
     assert_int_equal(engine_pid(f->engine), pid);
 }
 
+/* Rows of 10 MB: 2,048 of them make one block of DuckDB; the text goes out piece by piece. */
+static void large_rows_do_not_pile_up(void **state) {
+    struct fixture *f = *state;
+    struct engine_query query = {.sql = STR("SELECT repeat('x\"', 5000000) AS t FROM range(40)"), .format = RESULT_NDJSON};
+    struct engine_call *call;
+    assert_int_equal(engine_query_start(f->engine, &query, &call, &f->err), OK);
+    static char block[1 << 20];
+    size_t got;
+    uint64_t all = 0, most = 0;
+    while (engine_call_read(call, block, sizeof block, &got, &f->err) == OK && got) {
+        all += got;
+        uint64_t resident = engine_stats(f->engine).resident_bytes;
+        most = resident > most ? resident : most;
+    }
+    assert_int_equal(engine_call_rows(call), 40);
+    assert_int_equal(all, 40u * (15000000u + 9));
+    engine_call_end(&call);
+    assert_true(most < 700u << 20); /* DuckDB's own 400 MB, and little more */
+}
+
 static bool always(void *context) { return true; }
 
 static void a_query_is_cancelled_before_its_first_row(void **state) {
@@ -1037,6 +1057,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test_setup_teardown(a_closed_call_stops_within_a_second, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_query_over_its_time_is_stopped, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_child_that_does_not_react_is_killed, set_up_impatient, tear_down),
+        cmocka_unit_test_setup_teardown(large_rows_do_not_pile_up, set_up, tear_down),
         cmocka_unit_test_setup_teardown(signals_to_the_group_do_not_end_it, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_query_is_cancelled_before_its_first_row, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_slow_reader_harms_nobody, set_up, tear_down),
