@@ -8,9 +8,10 @@
 #include "http/http_client.h"
 
 static const struct column stream_columns[] = {{"STREAM", "name", COLUMN_TEXT}, {"RECEIVED", "received", COLUMN_NUMBER}, {"LANDED", "landed", COLUMN_NUMBER},
-    {"IN LOG", "in_log", COLUMN_NUMBER}, {"DUPLICATES", "duplicates", COLUMN_NUMBER}, {"DIFFERENCE", "difference", COLUMN_NUMBER}, {"OK", "ok", COLUMN_BOOL}};
+    {"IN LOG", "in_log", COLUMN_NUMBER}, {"DELETED", "deleted", COLUMN_NUMBER}, {"DUPLICATES", "duplicates", COLUMN_NUMBER},
+    {"DIFFERENCE", "difference", COLUMN_NUMBER}, {"OK", "ok", COLUMN_BOOL}};
 static const struct column deep_columns[] = {{"STREAM", "name", COLUMN_TEXT}, {"RECEIVED", "received", COLUMN_NUMBER}, {"LANDED", "landed", COLUMN_NUMBER},
-    {"IN LOG", "in_log", COLUMN_NUMBER}, {"ROWS", "rows", COLUMN_NUMBER}, {"DUPLICATES", "duplicates", COLUMN_NUMBER},
+    {"IN LOG", "in_log", COLUMN_NUMBER}, {"ROWS", "rows", COLUMN_NUMBER}, {"DELETED", "deleted", COLUMN_NUMBER}, {"DUPLICATES", "duplicates", COLUMN_NUMBER},
     {"DIFFERENCE", "difference", COLUMN_NUMBER}, {"OK", "ok", COLUMN_BOOL}};
 static const struct column file_columns[] = {{"SOURCE", "name", COLUMN_TEXT}, {"READ", "read", COLUMN_NUMBER}, {"LANDED", "landed", COLUMN_NUMBER},
     {"QUARANTINED", "quarantined", COLUMN_NUMBER}, {"DIFFERENCE", "difference", COLUMN_NUMBER}, {"OK", "ok", COLUMN_BOOL}};

@@ -116,10 +116,12 @@ enum status node_open_landing(struct node *node, struct err *err) {
 void node_close_landing(struct node *node) { free_glue(&node->landing); }
 
 /* The old watcher ends its file first: two of them never look at one folder. */
-enum status node_reload_landing(struct node *node, struct err *err) {
+enum status node_reload_landing(struct node *node, const struct config *config, struct err *err) {
     rwlock_write(&node->landing_lock);
     free_glue(&node->landing);
-    enum status status = make_glue(node, node->config, &node->landing, err);
+    enum status status = make_glue(node, config, &node->landing, err);
+    if (status != OK && make_glue(node, node->config, &node->landing, NULL) != OK)
+        log_error("serve", "no folder is watched any more until the next reload", NULL);
     rwlock_unlock(&node->landing_lock);
     return status;
 }

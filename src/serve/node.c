@@ -232,11 +232,11 @@ static void close_lake(struct node *node) {
     lake_close(&node->lake);
 }
 
-enum status node_apply_stream(struct node *node, const struct ledger_stream *stream, struct err *err) {
+enum status node_apply_stream(struct node *node, const struct config *config, const struct ledger_stream *stream, struct err *err) {
     must(stream->kind == KIND_STREAM);
-    struct stream_definition definition = definition_of(node->config, stream);
+    struct stream_definition definition = definition_of(config, stream);
     enum status status = stream_define(node->log, &definition, err);
-    return status != OK ? status : add_to_lake(node, node->config, stream, err);
+    return status != OK ? status : add_to_lake(node, config, stream, err);
 }
 
 /* ---- ingest ---- */
@@ -448,28 +448,39 @@ static void replace_config(struct node *node, struct config *config) {
     __atomic_store_n(&node->config, config, __ATOMIC_RELEASE);
 }
 
-static enum status apply_streams(struct node *node, struct arena *arena, struct err *err) {
+static enum status apply_streams(struct node *node, struct arena *arena, const struct config *config, struct err *err) {
     struct ledger_stream *streams;
     size_t n;
     enum status status = ledger_stream_list(node->ledger, arena, false, &streams, &n, err);
     for (size_t i = 0; i < n && status == OK; i++) {
-        if (streams[i].kind == KIND_STREAM) status = node_apply_stream(node, &streams[i], err);
+        if (streams[i].kind == KIND_STREAM) status = node_apply_stream(node, config, &streams[i], err);
     }
     return status;
 }
 
+static enum status configure_ingest(struct node *node, struct arena *arena, const struct config *config, struct err *err) {
+    struct ingest_lists lists;
+    enum status status = list_for_ingest(node, arena, config, &lists, err);
+    return status != OK ? status : ingest_configure(node->ingest, lists.streams, lists.streams_n, lists.sources, lists.sources_n, err);
+}
+
+/* Streams first, so that nothing is offered that could not take an event. What fails later leaves streams that nobody uses yet, which does no harm; the rest
+ * goes back to the old configuration. */
 static enum status take_over(struct node *node, struct config *config, struct err *err) {
     ARENA_SCOPE(arena);
-    struct ingest_lists lists;
     enum status status = ensure_streams(node, arena, config, err);
-    if (status == OK) status = list_for_ingest(node, arena, config, &lists, err);
-    if (status != OK) return status;
-    replace_config(node, config);
-    status = apply_streams(node, arena, err);
-    if (status == OK) status = ingest_configure(node->ingest, lists.streams, lists.streams_n, lists.sources, lists.sources_n, err);
+    if (status == OK) status = apply_streams(node, arena, config, err);
+    if (status == OK) status = configure_ingest(node, arena, config, err);
     if (status != OK) return status;
     engine_set_read_dirs(node->engine, read_dirs(arena, config));
-    return node_reload_landing(node, err);
+    status = node_reload_landing(node, config, err);
+    if (status != OK) {
+        (void)configure_ingest(node, arena, node->config, NULL);
+        engine_set_read_dirs(node->engine, read_dirs(arena, node->config));
+        return status;
+    }
+    replace_config(node, config);
+    return OK;
 }
 
 enum status node_reload(struct node *node, struct buf *report, struct err *err) {
@@ -481,8 +492,10 @@ enum status node_reload(struct node *node, struct buf *report, struct err *err) 
     BUF_SCOPE(restart);
     config_needs_restart(node->config, config, &restart);
     status = take_over(node, config, err);
-    if (status != OK && node_config(node) != config) config_free(&config);
-    if (status != OK) return status;
+    if (status != OK) {
+        config_free(&config); /* replaced only when everything was taken over */
+        return status;
+    }
     struct str rest = buf_view(&restart);
     struct json_writer w = json_write_to(report);
     json_begin_object(&w);

@@ -108,14 +108,17 @@ struct landing_glue;
 /* Landing files: the watcher of `connect`, in landing_glue.c. */
 enum status node_open_landing(struct node *node, struct err *err);
 void node_close_landing(struct node *node);
-enum status node_reload_landing(struct node *node, struct err *err);
+/* Stops the watcher and starts another for `config`; when that fails, one for the configuration in force. */
+enum status node_reload_landing(struct node *node, const struct config *config, struct err *err);
 /* ingest_options.read_older: records that only bronze still has. */
 void node_read_older(void *context, struct http_request *r, const char *stream, uint16_t number, uint16_t partition, uint64_t offset, uint32_t limit);
 
-/* Tells log and lake about a stream as the ledger and cupel.yaml have it (partitions never shrink). */
-enum status node_apply_stream(struct node *node, const struct ledger_stream *stream, struct err *err);
+/* Tells log and lake about a stream as the ledger and `config` have it (partitions never shrink). */
+enum status node_apply_stream(struct node *node, const struct config *config, const struct ledger_stream *stream, struct err *err);
 /* Reads cupel.yaml again and takes over what can be; what needs a restart is logged. `report` gets one JSON object. */
 enum status node_reload(struct node *node, struct buf *report, struct err *err);
+/* Deletes a stream from the ledger together with its data: everything it received is accounted as deleted from here on. */
+enum status accounts_delete_stream(struct node *node, struct arena *arena, const struct ledger_stream *stream, struct err *err);
 void node_update_gauges(struct node *node);
 /* Why it is not ready, as a JSON array of sentences; false: it is ready. */
 bool node_not_ready(struct node *node, struct buf *reasons);

@@ -1,6 +1,6 @@
 /* Conservation: what came in is somewhere, per hop and receipt hour.
  *
- *   stream: received = landed + in the log.  received: the frames in the log, and the ledger's account of segments that are gone. landed: the ledger's account,
+ *   stream: received = landed + in the log + deleted.  received: the frames in the log, and the ledger's account of segments that are gone. landed: the ledger's account,
  *           written in the same transaction as the commit. In the log: counted by the log itself from positions. Three sources that do not know each other.
  *           missing: offsets that bronze was given without their records, because the log lost them (damage set aside). Said by the flush, not made good.
  *   file:   rows read = landed + quarantined.
@@ -16,14 +16,15 @@
 
 struct hour {
     int64_t at_ms;
-    int64_t received, duplicates, landed, rows; /* rows: counted in bronze (deep), -1 otherwise */
+    int64_t received, duplicates, landed, deleted; /* deleted: with the stream's data, on purpose */
+    int64_t rows; /* counted in bronze (deep), -1 otherwise */
     int64_t received_after; /* deep: read again behind the count */
 };
 
 struct stream_account {
     struct hour *hours; /* arena, by time */
     size_t n, cap;
-    int64_t received, duplicates, landed, in_log, missing, rows;
+    int64_t received, duplicates, landed, in_log, deleted, missing, rows;
     bool settled; /* read without anything moving meanwhile */
 };
 
@@ -44,9 +45,26 @@ static struct hour *hour_at(struct arena *arena, struct stream_account *a, int64
     return &a->hours[i];
 }
 
+/* What the log's frames say. Streams deleted before that had the same name count too: the account goes by name, as the bronze table does. */
+static enum status add_log_hours(struct node *node, struct arena *arena, const char *name, struct stream_account *a, struct err *err) {
+    struct ledger_stream *streams;
+    struct stream_hour *hours;
+    size_t streams_n, n;
+    enum status status = ledger_stream_list(node->ledger, arena, true, &streams, &streams_n, err);
+    for (size_t s = 0; s < streams_n && status == OK; s++) {
+        if (streams[s].kind != KIND_STREAM || strcmp(streams[s].name, name) != 0) continue;
+        status = stream_hours(node->log, arena, streams[s].number, &hours, &n, err);
+        for (size_t i = 0; i < n && status == OK; i++) {
+            struct hour *hour = hour_at(arena, a, hours[i].hour_ms);
+            hour->received += (int64_t)hours[i].received;
+            hour->duplicates += (int64_t)hours[i].duplicates;
+        }
+    }
+    return status;
+}
+
 static enum status read_once(struct node *node, struct arena *arena, const struct ledger_stream *stream, struct stream_account *out, struct err *err) {
     struct stream_account a = {.rows = -1};
-    struct stream_hour *hours;
     struct account *accounts;
     struct stream_state state;
     size_t n;
@@ -57,20 +75,17 @@ static enum status read_once(struct node *node, struct arena *arena, const struc
         if (str_is(STR("received"), accounts[i].field)) hour->received += accounts[i].n;
         if (str_is(STR("duplicates"), accounts[i].field)) hour->duplicates += accounts[i].n;
         if (str_is(STR("landed"), accounts[i].field)) hour->landed += accounts[i].n;
+        if (str_is(STR("deleted"), accounts[i].field)) hour->deleted += accounts[i].n;
         if (str_is(STR("missing"), accounts[i].field)) a.missing += accounts[i].n;
     }
-    status = stream_hours(node->log, arena, stream->number, &hours, &n, err);
+    status = add_log_hours(node, arena, stream->name, &a, err);
     if (status == OK) status = stream_state(node->log, arena, stream->number, &state, err);
     if (status != OK) return status;
-    for (size_t i = 0; i < n; i++) {
-        struct hour *hour = hour_at(arena, &a, hours[i].hour_ms);
-        hour->received += (int64_t)hours[i].received;
-        hour->duplicates += (int64_t)hours[i].duplicates;
-    }
     for (size_t i = 0; i < a.n; i++) {
         a.received += a.hours[i].received;
         a.duplicates += a.hours[i].duplicates;
         a.landed += a.hours[i].landed;
+        a.deleted += a.hours[i].deleted;
     }
     a.in_log = (int64_t)state.unlanded_records;
     *out = a;
@@ -85,7 +100,7 @@ static enum status read_settled(struct node *node, struct arena *arena, const st
         status = read_once(node, arena, stream, &now, err);
         if (status != OK) break;
         now.settled = now.received == before.received && now.landed == before.landed && now.in_log == before.in_log;
-        if (now.settled || now.received == now.landed + now.in_log) break;
+        if (now.settled || now.received == now.landed + now.in_log + now.deleted) break;
         before = now;
         node->host.clock->sleep_us(node->host.clock->self, 5000);
     }
@@ -132,7 +147,8 @@ static enum status count_bronze(struct node *node, struct arena *arena, const st
 
 /* Events may arrive while SQL counts: the count lies between what was received before and after. */
 static bool hour_good(const struct hour *hour) {
-    return hour->landed <= hour->received && (hour->rows < 0 || (hour->rows >= hour->received && hour->rows <= hour->received_after));
+    int64_t wanted = hour->received - hour->deleted;
+    return hour->landed <= wanted && (hour->rows < 0 || (hour->rows >= wanted && hour->rows <= hour->received_after - hour->deleted));
 }
 
 /* Retention of bronze deletes whole hours: those below the first row are not missing. */
@@ -145,9 +161,10 @@ static bool before_first_row(const struct stream_account *a, size_t i, bool keep
 }
 
 static bool stream_good(const struct stream_account *a, bool keeps_for_ever) {
-    bool good = a->received == a->landed + a->in_log && a->missing == 0;
+    bool good = a->received == a->landed + a->in_log + a->deleted && a->missing == 0;
     for (size_t i = 0; i < a->n; i++)
-        good = good && (hour_good(&a->hours[i]) || (a->hours[i].landed <= a->hours[i].received && before_first_row(a, i, keeps_for_ever)));
+        good =
+            good && (hour_good(&a->hours[i]) || (a->hours[i].landed <= a->hours[i].received - a->hours[i].deleted && before_first_row(a, i, keeps_for_ever)));
     return good;
 }
 
@@ -159,9 +176,10 @@ static void write_stream(struct json_writer *w, const struct ledger_stream *stre
     json_put_int(w, "duplicates", a->duplicates);
     json_put_int(w, "landed", a->landed);
     json_put_int(w, "in_log", a->in_log);
+    json_put_int(w, "deleted", a->deleted);
     json_put_int(w, "missing", a->missing);
     if (a->rows >= 0) json_put_int(w, "rows", a->rows);
-    json_put_int(w, "difference", a->received - a->landed - a->in_log);
+    json_put_int(w, "difference", a->received - a->landed - a->in_log - a->deleted);
     json_put_bool(w, "ok", good);
     json_put_bool(w, "settled", a->settled || good);
     json_name(w, "hours");
@@ -173,7 +191,7 @@ static void write_stream(struct json_writer *w, const struct ledger_stream *stre
         json_put_int(w, "received", hour->received);
         json_put_int(w, "duplicates", hour->duplicates);
         json_put_int(w, "landed", hour->landed);
-        json_put_int(w, "in_log", hour->received - hour->landed);
+        json_put_int(w, "in_log", hour->received - hour->landed - hour->deleted);
         if (hour->rows >= 0) json_put_int(w, "rows", hour->rows);
         json_put_bool(w, "ok", hour_good(hour));
         json_end_object(w);
@@ -193,6 +211,31 @@ static enum status account_stream(
     *all_good = *all_good && good;
     write_stream(w, stream, &a, good);
     return OK;
+}
+
+/* ---- deleting a stream with its data ---- */
+
+struct closing {
+    const struct ledger_stream *stream;
+    const struct stream_account *account;
+};
+
+static enum status close_in_ledger(void *context, struct ledger *ledger, struct err *err) {
+    const struct closing *c = context;
+    enum status status = ledger_stream_delete(ledger, c->stream->number, err);
+    for (size_t i = 0; i < c->account->n && status == OK; i++) {
+        const struct hour *hour = &c->account->hours[i];
+        status = ledger_account_add(ledger, "stream", c->stream->name, hour->at_ms, "deleted", hour->received - hour->deleted, err);
+        if (status == OK) status = ledger_account_add(ledger, "stream", c->stream->name, hour->at_ms, "landed", -hour->landed, err);
+    }
+    return status;
+}
+
+enum status accounts_delete_stream(struct node *node, struct arena *arena, const struct ledger_stream *stream, struct err *err) {
+    struct stream_account account;
+    enum status status = read_settled(node, arena, stream, &account, err);
+    struct closing closing = {.stream = stream, .account = &account};
+    return status != OK ? status : ledger_transaction(node->ledger, close_in_ledger, &closing, err);
 }
 
 /* ---- files ---- */

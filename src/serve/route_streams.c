@@ -26,7 +26,8 @@ static enum status grow(struct node *node, struct http_request *r, struct buf *o
         return err_set(err, E_CONFLICT, "%s has %u partitions already; partitions can be added, never taken away", stream.name, stream.partitions);
     uint16_t before = stream.partitions;
     stream.partitions = (uint16_t)partitions;
-    status = node_apply_stream(node, &stream, err); /* the log first: its control frame decides; a crash in between is caught up at the next start */
+    status =
+        node_apply_stream(node, node->config, &stream, err); /* the log first: its control frame decides; a crash in between is caught up at the next start */
     if (status == OK) status = ledger_stream_update(node->ledger, stream.number, stream.partitions, stream.settings, err);
     if (status != OK) return status;
     log_info("serve", "partitions added", LOG_STR("stream", stream.name), LOG_INT("before", before), LOG_INT("partitions", partitions), NULL);
@@ -46,9 +47,10 @@ static enum status delete_stream(struct node *node, struct http_request *r, stru
     const struct config_stream *wanted = config_find_stream(node->config, str_of(stream.name));
     if (wanted) return err_set(err, E_CONFLICT, "%s stands in cupel.yaml (line %d): take it out there and reload first", stream.name, wanted->line);
     if (!data) status = lake_flush(node->lake, stream.name, err); /* nothing acknowledged is dropped unless the data is to go too */
+    if (status == OK && data) status = accounts_delete_stream(node, http_arena(r), &stream, err);
     if (status == OK) status = lake_drop_stream(node->lake, stream.name, data, err);
     if (status == OK) status = stream_forget(node->log, stream.number, err);
-    if (status == OK) status = ledger_stream_delete(node->ledger, stream.number, err);
+    if (status == OK && !data) status = ledger_stream_delete(node->ledger, stream.number, err);
     if (status != OK) return status;
     log_info("serve", "stream deleted", LOG_STR("stream", stream.name), LOG_STR("data", data ? "deleted" : "kept"), NULL);
     buf_printf(out, "{\"stream\":\"%s\",\"deleted\":true,\"data\":%s}", stream.name, data ? "\"deleted\"" : "\"kept in the lake\"");

@@ -256,7 +256,7 @@ def test_conservation(either):
     either.put("web", "".join('{"event_id": "%d", "session_id": "s"}\n' % (i % 80) for i in range(100)))
     done = either.cli("conservation", "--deep", "--hours")
     row = next(line.split() for line in done.stdout.splitlines() if line.startswith("web "))
-    assert row == ["web", "80", "0", "80", "80", "20", "0", "yes"] and "add up" in done.stdout
+    assert row == ["web", "80", "0", "80", "80", "0", "20", "0", "yes"] and "add up" in done.stdout
     answer = json.loads(either.cli("conservation", "--stream", "web", "--json").stdout)
     assert answer["ok"] and [h["name"] for h in answer["hops"]] == ["web"]
     assert either.cli("conservation", "--stream", "nope", check=False).returncode == 1

@@ -295,6 +295,28 @@ def test_stream_is_deleted_only_when_the_file_no_longer_names_it(project):
     assert project.value("SELECT count(*) FROM bronze.orders") == 10
 
 
+def test_accounts_of_a_stream_that_comes_again(project):
+    """Under the old name: with the old table kept, and with the old data deleted (also what was only in the log)."""
+    without = "project: test\nlisten: 127.0.0.1:0\nstreams:\n  web: {partitions: 2, key: session_id, dedupe: event_id}\n"
+    expected = {False: 15, True: 5}
+    for data in (False, True):
+        project.post_ndjson("orders", [{"order_id": i} for i in range(10)])
+        flush(project)
+        project.write_yaml(without)
+        assert project.request("POST", "/v1/reload").status_code == 200
+        assert project.request("DELETE", f"/v1/streams/orders?data={'true' if data else 'false'}").status_code == 200
+        project.write_yaml(lib.DEFAULT_YAML)
+        assert project.request("POST", "/v1/reload").status_code == 200
+        project.post_ndjson("orders", [{"order_id": i} for i in range(5)])
+        for _ in range(2):
+            orders = hop(project, "orders")
+            assert orders["ok"] and orders["rows"] == expected[data], orders
+            project.restart()
+        flush(project)
+        assert hop(project, "orders")["ok"]
+    assert orders["deleted"] == 25
+
+
 def test_reload_takes_over_new_streams_and_refuses_errors(project):
     project.write_yaml(lib.DEFAULT_YAML + "  clicks: {partitions: 1}\nsources:\n  - {name: pos, type: landing, path: landing/pos, table: bronze.pos}\n")
     project.process.send_signal(signal.SIGHUP)
