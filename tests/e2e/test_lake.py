@@ -354,3 +354,39 @@ def test_a_moved_project_and_a_lost_ledger(make_project):
     fill(project, 50, 1300)
     flush(project)
     assert catalog(project).load_table("bronze.web").scan().to_arrow().num_rows == 1350
+
+
+def test_landing_tables_are_packed_and_widened(make_project):
+    """Files with growing columns land, small files become one, an event of a landing table is found by its id."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    project = make_project(QUIET_YAML + "sources:\n  - {name: pos, type: landing, path: landing/pos, table: bronze.pos}\n")
+    folder = project.dir / "landing/pos"
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def land(name, columns):
+        pq.write_table(pa.table(columns), folder / f".{name}.tmp")
+        (folder / f".{name}.tmp").rename(folder / name)
+        lib.wait_until(lambda: not (folder / name).exists(), 30, f"{name} landed")
+
+    land("a.parquet", {"n": pa.array([1, 2], pa.int32()), "d": pa.array(["1.5", "2.5"]), "tags": pa.array([["x"], None], pa.list_(pa.string()))})
+    land("b.parquet", {"N": pa.array([2**40, 4], pa.int64()), "added": pa.array([{"p": 1, "q": "z"}, None], pa.struct([("p", pa.int32()), ("q", pa.string())]))})
+    land("c.parquet", {"n": pa.array([5], pa.int32()), "added": pa.array([{"p": 2**33, "q": "y", "r": True}], pa.struct([("p", pa.int64()), ("q", pa.string()), ("r", pa.bool_())]))})
+    query = "SELECT n, d, tags, added->>'p' AS p, added->>'r' AS r FROM bronze.pos ORDER BY _event_id"  # nested columns land as JSON text
+    want = [
+        {"n": 1, "d": "1.5", "tags": '["x"]', "p": None, "r": None}, {"n": 2, "d": "2.5", "tags": None, "p": None, "r": None},
+        {"n": 2**40, "d": None, "tags": None, "p": "1", "r": None}, {"n": 4, "d": None, "tags": None, "p": None, "r": None},
+        {"n": 5, "d": None, "tags": None, "p": "8589934592", "r": "true"},
+    ]  # fmt: skip
+    assert project.sql(query) == want
+    project.cli("table", "compact", "bronze.pos", "--open-hours")
+    assert project.sql(query) == want
+    assert len(list(Reader(project, "pos").entries())) <= 2
+    arrow = catalog(project).load_table("bronze.pos").scan().to_arrow()
+    assert sorted(arrow["n"].to_pylist()) == [1, 2, 4, 5, 2**40]
+    event_id = project.value("SELECT _event_id::VARCHAR AS id FROM bronze.pos WHERE n = 5")
+    answer = project.event(event_id)
+    assert answer.status_code == 200 and "8589934592" in answer.text, answer.text
+    land("d.parquet", {"n": pa.array(["five"])})  # text into a number: refused as a whole, with the reason
+    assert project.sql(query) == want
