@@ -1,4 +1,5 @@
-/* Frames of the log: any bytes are refused or walked inside their borders. The checksum is repaired in half of the runs, so that what lies behind is reached. */
+/* Frames of the log: any bytes are refused or walked inside their borders. The checksum is repaired in half of the runs, so that what lies behind it is
+ * reached. */
 #include "stream/frame.h"
 #include "fuzz.h"
 

@@ -1,4 +1,5 @@
-/* Event bodies: cutting gives views inside the body; what passes the check is JSON, stays JSON when its personal fields are replaced, and no masked value is left. */
+/* Event bodies: cutting gives views inside the body; what passes the check is JSON, stays JSON when its personal fields are replaced, and no masked value
+ * is left. */
 #include "ingest/protect.h"
 #include "ingest/records.h"
 #include "fuzz.h"
@@ -20,7 +21,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (!scanner) {
         scanner = json_scanner_new(1 << 20);
         fixed = arena_new();
-        static const struct config_protect paths[] = {{.path = "email", .policy = PROTECT_MASK}, {.path = "a.*.b", .policy = PROTECT_TOKENISE}, {.path = "items.0", .policy = PROTECT_MASK}};
+        static const struct config_protect paths[] = {
+            {.path = "email", .policy = PROTECT_MASK}, {.path = "a.*.b", .policy = PROTECT_TOKENISE}, {.path = "items.0", .policy = PROTECT_MASK}};
         must(protect_compile(paths, 3, fixed, &rules, NULL) == OK);
     }
     static const enum body_kind kinds[] = {BODY_JSON, BODY_NDJSON, BODY_NDJSON, BODY_RAW};
