@@ -1,6 +1,6 @@
 /* stream: random histories with power cuts, failing writes and syncs, checked against a model of what was acknowledged.
  *
- * Arguments: how many histories (default 1500), first seed (default 1). A failure names its seed: run it again with `test_stream_crash 1 SEED`. */
+ * Arguments: how many histories (default 800), first seed (default 1). A failure names its seed: run it again with `test_stream_crash 1 SEED`. */
 #include "stream_fixture.h"
 
 #include "base/hash.h"
@@ -232,7 +232,12 @@ static void check_found(struct history *h) {
         CHECK(h, !(s->found & 1u << x->record)); /* exactly once */
         s->found |= 1u << x->record;
         int d = s->dedupe[x->record];
-        if (d >= 0) CHECK(h, dedupe_seen[s->request.stream][d]++ == 0);
+        if (may_be_missing(h, x->id)) d = -1; /* its segment had been deleted, and came back because the power went before the folder was synced */
+        if (d >= 0 && dedupe_seen[s->request.stream][d]++ > 0) {
+            struct event_address a = address_of(x->id);
+            fail_msg("seed %llu: dedupe key %d is twice in stream %u; here partition %u offset %llu, request %d, trims %d", (unsigned long long)h->seed, d, a.stream,
+                a.partition, (unsigned long long)a.offset, x->request, h->trims);
+        }
         if (h->seen_before[x->request][x->record]) CHECK(h, memcmp(&h->seen_id[x->request][x->record], &x->id, 16) == 0);
         h->seen_before[x->request][x->record] = 1;
         h->seen_id[x->request][x->record] = x->id;
@@ -330,6 +335,7 @@ static void open_again(struct history *h) {
         CHECK(h, tries < 20);
         if (tries < 3 && roll(h, 3) == 0) faulty_fs_set(h->f.disk, (struct faulty_knobs){.power_after = 1 + (long)roll(h, 12)});
         bool opened = fixture_try_open(&h->f) == OK;
+        faulty_fs_set(h->f.disk, (struct faulty_knobs){0}); /* from here on the power stays, unless it went already */
         if (opened && !faulty_fs_dead(h->f.disk)) break;
         if (opened) fixture_close(&h->f);
         CHECK(h, faulty_fs_dead(h->f.disk));
@@ -362,7 +368,7 @@ static void one_life(struct history *h) {
         knobs.power_after = 0;
         if (roll(h, 2)) {
             faulty_fs_set(h->f.disk, (struct faulty_knobs){0});
-            check_all(h); /* in the running process: nothing beyond the durable position is seen */
+            if (!faulty_fs_dead(h->f.disk)) check_all(h); /* in the running process: nothing beyond the durable position is seen */
         }
     }
     bool crash = cut || roll(h, 2);
@@ -393,7 +399,7 @@ static void run_history(uint64_t seed) {
     free(h);
 }
 
-static uint64_t histories = 1500, first_seed = 1;
+static uint64_t histories = 800, first_seed = 1;
 
 static void acknowledged_is_durable_exactly_once(void **state) {
     for (uint64_t i = 0; i < histories; i++) run_history(first_seed + i);

@@ -1,9 +1,9 @@
-/* stream: the segment fuzzer as a plain test, over real segments changed at random. Argument: how many (default 3000). */
+/* stream: the segment fuzzer as a plain test, over real segments changed at random. Argument: how many (default 1500). */
 #include "stream_fixture.h"
 
 #include "../fuzz/fuzz_segment.c"
 
-static uint64_t changes = 3000;
+static uint64_t changes = 1500;
 
 /* A real segment of a log with the fuzzer's id. */
 static size_t real_segment(char *out, size_t size) {
