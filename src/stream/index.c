@@ -20,6 +20,7 @@ struct stream_info *stream_make(struct stream_log *log, uint16_t number) {
     info = mem_zalloc(sizeof *info);
     info->def.number = number;
     info->def.name = mem_strdup("");
+    info->partitions = mem_zalloc(EVENT_PARTITIONS_MAX * sizeof *info->partitions);
     atomic_store_explicit(&log->streams[number], info, memory_order_release);
     return info;
 }
@@ -43,7 +44,6 @@ void stream_info_free(struct stream_info *info) {
 struct partition *partition_make(struct stream_info *info, uint16_t number) {
     must(number < EVENT_PARTITIONS_MAX);
     if (number >= info->partitions_n) {
-        info->partitions = mem_realloc(info->partitions, (number + 1u) * sizeof *info->partitions);
         for (uint16_t i = info->partitions_n; i <= number; i++) {
             struct partition *p = mem_zalloc(sizeof *p);
             p->stream = info->def.number;

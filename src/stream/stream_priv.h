@@ -70,8 +70,8 @@ struct stream_info { /* changed by the committer under `state` */
     struct stream_definition def; /* name is owned */
     bool defined, forgotten;
     bool epoch_dirty; /* the newest epoch is not in the log yet */
-    struct partition **partitions;
-    uint16_t partitions_n; /* all that ever were */
+    struct partition **partitions; /* room for all that can be: the committer reads it without a lock while others add */
+    _Atomic uint16_t partitions_n; /* all that ever were */
     struct epoch *epochs;
     size_t epochs_n;
     uint32_t round_robin;
@@ -236,7 +236,7 @@ enum status segment_bytes(const struct segment *segment, uint64_t n, struct host
 struct stream_info *stream_get(const struct stream_log *log, uint16_t number); /* NULL: unknown */
 struct stream_info *stream_make(struct stream_log *log, uint16_t number); /* also when only the log knows it */
 void stream_info_free(struct stream_info *info);
-struct partition *partition_make(struct stream_info *info, uint16_t number); /* grows the array */
+struct partition *partition_make(struct stream_info *info, uint16_t number); /* and all below it; under `state` once threads run */
 /* Enters one frame at its position; the caller holds `state` once threads run. */
 void index_frame(struct stream_log *log, struct segment *segment, uint64_t at, const struct frame_header *header, uint64_t payload_bytes);
 struct extent *extent_add(struct partition *partition, struct segment *segment);

@@ -513,6 +513,28 @@ static bool takes_events(void *context) {
     return append(f, 1, &r, 1, &id, &result) == OK;
 }
 
+/* The log was emptied, the lake was not: what the lake has is never given again, also in partitions that the log does not know yet. */
+static void the_lake_knows_more_than_the_log(void **state) {
+    struct fixture f;
+    fixture_begin(&f, 20);
+    fixture_open(&f);
+    uint64_t landed[4] = {10, 20, 30, 40};
+    stream_landed(f.log, 1, landed, 4);
+    (void)append_one(&f, 1, "k", "x");
+    struct stream_definition more = {1, "orders", 4, 3600 * 1000};
+    assert_int_equal(stream_define(f.log, &more, &f.err), OK);
+    for (int i = 0; i < 40; i++) {
+        char key[8];
+        snprintf(key, sizeof key, "k%d", i);
+        struct event_address a = address_of(append_one(&f, 1, key, "x"));
+        assert_true(a.offset >= landed[a.partition]);
+    }
+    assert_int_equal(count_all(&f, 1), 41);
+    fixture_reopen(&f);
+    assert_int_equal(count_all(&f, 1), 41);
+    fixture_end(&f);
+}
+
 static void a_full_budget_refuses_and_comes_back(void **state) {
     struct fixture f;
     fixture_begin(&f, 15);
@@ -745,6 +767,7 @@ int main(void) {
         cmocka_unit_test(a_forgotten_stream_is_gone),
         cmocka_unit_test(landed_segments_go_after_their_time),
         cmocka_unit_test(offsets_go_on_when_all_was_trimmed),
+        cmocka_unit_test(the_lake_knows_more_than_the_log),
         cmocka_unit_test(a_full_budget_refuses_and_comes_back),
         cmocka_unit_test(state_says_what_is_not_landed),
         cmocka_unit_test(reading_pages_through),
