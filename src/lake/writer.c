@@ -205,6 +205,14 @@ static void landed(struct flush *f, int64_t started_us) {
         LOG_DBL("seconds", seconds), NULL);
 }
 
+/* Somebody dropped the table from the catalog. What had landed is theirs to have dropped; what comes lands in a new one. */
+static enum status remake_table(struct lake *lake, const struct lake_stream *stream, struct table_version **out, struct err *err) {
+    log_warn("lake", "the table of a stream is not in the catalog any more and is made anew", LOG_STR("stream", stream->name), NULL);
+    struct lake_stream_options options = stream->options;
+    enum status s = lake_add_stream(lake, stream->number, stream->name, &options, err);
+    return s ? s : table_get(lake, "bronze", stream->name, out, err);
+}
+
 enum status lake_flush_stream(struct lake *lake, struct lake_stream *stream, struct err *err) {
     must(lake->o.log && lake->o.engine);
     ARENA_SCOPE(arena);
@@ -212,6 +220,7 @@ enum status lake_flush_stream(struct lake *lake, struct lake_stream *stream, str
     int64_t started_us = host_monotonic_us(lake->o.host);
     struct table_version *v;
     enum status s = table_get(lake, "bronze", stream->name, &v, err);
+    if (s == E_NOT_FOUND) s = remake_table(lake, stream, &v, err);
     if (s) return s;
     s = v->metadata ? plan(&f, v, err) : err_set(err, E_CORRUPT, "%s", v->unreadable);
     table_unref(&v);

@@ -301,6 +301,18 @@ static void a_stream_of_the_same_name_starts_anew(void **state) {
     assert_int_equal(table_get(f->lake, "bronze", "web", &v, &f->err), E_NOT_FOUND);
 }
 
+static void a_table_dropped_by_others_is_made_anew(void **state) {
+    struct fixture *f = *state;
+    put_events(f, 10, 10);
+    ok(lake_flush(f->lake, NULL, &f->err));
+    ok(ledger_catalog_drop(f->ledger, "bronze", "web", &f->err));
+    put_events(f, 7, 10);
+    ok(lake_flush(f->lake, NULL, &f->err));
+    assert_int_equal(rows_of(f, "bronze", "web"), 7); /* not the ten again */
+    assert_int_equal(account(f, "landed"), 17);
+    assert_int_equal(unlanded(f), 0);
+}
+
 /* Offsets that would be given twice are noticed before the first event comes in. */
 static void a_log_older_than_the_lake_is_refused(void **state) {
     struct fixture *f = *state;
@@ -342,6 +354,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(trimming_counts_once_and_waits_for_pins, setup, teardown),
         cmocka_unit_test_setup_teardown(retention_takes_old_hours_out, setup, teardown),
         cmocka_unit_test_setup_teardown(a_stream_of_the_same_name_starts_anew, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_table_dropped_by_others_is_made_anew, setup, teardown),
         cmocka_unit_test_setup_teardown(a_log_older_than_the_lake_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(the_writer_flushes_by_time, setup, teardown),
     };
