@@ -65,13 +65,15 @@ struct lake_append { /* one table's part of a commit */
     const char *const *properties; /* name, value, …, NULL: table properties set in the same metadata */
 };
 
-/* Syncs the files, checks their footers, moves them to their final names, writes manifests and metadata, and swaps the pointers of all tables in ONE ledger
+/* All or nothing, durable when it returns. Syncs the files, checks their footers, moves them to their final names, writes manifests and metadata, and swaps the pointers of all tables in ONE ledger
  * transaction, together with `also` (may be NULL), which runs inside it. All or nothing. Tables that do not exist are made. E_CONFLICT after repeated
  * foreign commits. */
 enum status lake_commit(struct lake *lake, const struct lake_append *appends, size_t n,
     enum status (*also)(void *context, struct ledger *ledger, struct err *err), void *context, struct err *err);
 
-/* The columns with field ids that a table would have after adding `columns` (for engine_copy.columns before the commit). In the arena. */
+/* `columns` as the table would have them: one for one in the given order, with the table's names, types (the SELECT must be castable to them) and field ids;
+ * for engine_copy.columns and lake_append.columns. In the arena. E_UNPROCESSABLE: a column whose type the table cannot take. A commit with a plan that has
+ * become old meanwhile gives E_CONFLICT: plan and copy again. */
 enum status lake_plan_columns(struct lake *lake, struct arena *arena, const char *schema, const char *name, const struct engine_column *columns,
     size_t columns_n, struct engine_column **out, struct err *err);
 /* A fresh temporary path below data/lake/tmp on the same disk as the tables. */
@@ -97,9 +99,14 @@ enum status lake_table_json(
 struct lake_maintained {
     uint64_t files_before, files_after, bytes, snapshots_expired, files_deleted;
 };
+/* Small files of closed hours (or of all) into few large ones, ordered by (_received_at, _event_id). E_CONFLICT: others took files away meanwhile; E_CANCELLED:
+ * the lake is being closed; E_UNSUPPORTED: delete files. What was packed before an error stays packed. */
 enum status lake_compact(struct lake *lake, const char *schema, const char *name, bool open_hours_too, struct lake_maintained *out, struct err *err);
+/* older_than_ms 0: by the lake's retention, and the newest 10 stay; else all older ones but the current one go. Branches and tags keep theirs. Files are deleted
+ * when no pin needs them any more; files_deleted counts those. */
 enum status lake_expire(struct lake *lake, const char *schema, const char *name, int64_t older_than_ms, struct lake_maintained *out, struct err *err);
-/* Rebuilds the catalog's pointers from the newest valid metadata files in the lake's folders. */
+/* Rebuilds the catalog's pointers from the newest whole metadata files in the lake's folders; tables whose folder was moved get metadata that names the new
+ * place. For a lost or damaged ledger: a commit that never reached the catalog may be taken for the newest. */
 enum status lake_register_recover(struct lake *lake, struct buf *report_json, struct err *err);
 /* Checks that every file of every current snapshot is there with the size the manifest says and a sound Parquet footer. */
 enum status lake_verify(struct lake *lake, struct buf *report_json, uint64_t *problems, struct err *err);
