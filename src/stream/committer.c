@@ -169,6 +169,9 @@ enum status committer_start_segment(struct stream_log *log, uint64_t bytes, stru
     if (s != OK) return s;
     struct group *g = group_new();
     group_begin(log, g);
+    /* The group that waits for this segment was begun before: the checkpoint in front of it takes its time, or time would go back along the log. */
+    int64_t waiting_ms = log->group->received_ms;
+    if (waiting_ms > 0 && waiting_ms >= log->last_received_ms && waiting_ms < g->received_ms) g->received_ms = waiting_ms;
     group_add_control(g, FRAME_CHECKPOINT, 0, buf_view(&state));
     s = first_write(log, segment, g, err);
     if (s == OK) {
