@@ -13,34 +13,34 @@
 #include "host/host.h"
 
 struct http_server;
-struct http_request;                 /* one request; owned by the server; lives until it was answered */
+struct http_request; /* one request; owned by the server; lives until it was answered */
 
 typedef void (*http_handler)(void *context, struct http_request *request);
 
 struct http_route {
-    const char *method;              /* "GET", "POST", "*" */
-    const char *pattern;             /* "/v1/streams/{stream}/events"; the last part may be "{rest...}" */
+    const char *method; /* "GET", "POST", "*" */
+    const char *pattern; /* "/v1/streams/{stream}/events"; the last part may be "{rest...}" */
     http_handler handler;
     void *context;
-    uint64_t body_bytes_max;         /* before decompression; 0: the server's */
-    bool decompress;                 /* Content-Encoding gzip, deflate, zstd are undone before the handler, up to decompressed_bytes_max */
-    bool raw_body;                   /* keep the received bytes too (signatures) */
-    const char *summary;             /* for /v1/openapi.json */
-    const char *operation;           /* operationId for openapi */
-    uint32_t access;                 /* passed to the server's `authorise`: ACCESS_* of the room that registered it */
+    uint64_t body_bytes_max; /* before decompression; 0: the server's */
+    bool decompress; /* Content-Encoding gzip, deflate, zstd are undone before the handler, up to decompressed_bytes_max */
+    bool raw_body; /* keep the received bytes too (signatures) */
+    const char *summary; /* for /v1/openapi.json */
+    const char *operation; /* operationId for openapi */
+    uint32_t access; /* passed to the server's `authorise`: ACCESS_* of the room that registered it */
 };
 
 struct http_server_options {
-    const char *listen;              /* "127.0.0.1:8080", "[::1]:0", "unix:/path" ; port 0 = any free */
-    const char *tls_cert, *tls_key;  /* PEM file paths; NULL: plain */
-    uint32_t threads;                /* default: cores */
-    uint32_t connections_max;        /* default 12,000; more are refused */
-    uint64_t body_bytes_max;         /* default 16 MiB */
+    const char *listen; /* "127.0.0.1:8080", "[::1]:0", "unix:/path" ; port 0 = any free */
+    const char *tls_cert, *tls_key; /* PEM file paths; NULL: plain */
+    uint32_t threads; /* default: cores */
+    uint32_t connections_max; /* default 12,000; more are refused */
+    uint64_t body_bytes_max; /* default 16 MiB */
     uint64_t decompressed_bytes_max; /* default 64 MiB */
-    uint64_t bodies_bytes_max;       /* all bodies in memory together; beyond it 503 with Retry-After; default 512 MiB */
-    int64_t header_time_ms;          /* a request's head must be complete in this time; default 10 s */
-    int64_t idle_time_ms;            /* keep-alive; default 60 s */
-    uint32_t workers;                /* threads of http_offload, and as many that fill streamed answers; default 8 */
+    uint64_t bodies_bytes_max; /* all bodies in memory together; beyond it 503 with Retry-After; default 512 MiB */
+    int64_t header_time_ms; /* a request's head must be complete in this time; default 10 s */
+    int64_t idle_time_ms; /* keep-alive; default 60 s */
+    uint32_t workers; /* threads of http_offload, and as many that fill streamed answers; default 8 */
     /* Called before a body is taken and before the handler. OK lets it through; other statuses are answered as problem+json. May be NULL. */
     enum status (*authorise)(void *context, struct http_request *request, const struct http_route *route, struct err *err);
     void *authorise_context;
@@ -54,18 +54,18 @@ void http_server_stop(struct http_server **server, int64_t timeout_ms);
 
 /* ---- the request, as a handler sees it (views live as long as the request) ---- */
 struct str http_method(struct http_request *r);
-struct str http_path(struct http_request *r);                         /* decoded, without query */
-struct str http_part(struct http_request *r, const char *name);       /* of the pattern, percent-decoded; n 0 when absent */
-struct str http_query(struct http_request *r, const char *name);      /* p NULL when absent */
-struct str http_header(struct http_request *r, const char *name);     /* p NULL when absent; several are joined by ", " */
+struct str http_path(struct http_request *r); /* decoded, without query */
+struct str http_part(struct http_request *r, const char *name); /* of the pattern, percent-decoded; n 0 when absent */
+struct str http_query(struct http_request *r, const char *name); /* p NULL when absent */
+struct str http_header(struct http_request *r, const char *name); /* p NULL when absent; several are joined by ", " */
 void http_headers_each(struct http_request *r, void (*f)(void *context, struct str name, struct str value), void *context);
-struct str http_body(struct http_request *r);                         /* decompressed when the route asks; JSON_PADDING readable bytes behind it */
-struct str http_raw_body(struct http_request *r);                     /* as received (routes with raw_body) */
-struct str http_content_type(struct http_request *r);                 /* lower case, without parameters */
+struct str http_body(struct http_request *r); /* decompressed when the route asks; JSON_PADDING readable bytes behind it */
+struct str http_raw_body(struct http_request *r); /* as received (routes with raw_body) */
+struct str http_content_type(struct http_request *r); /* lower case, without parameters */
 struct arena *http_arena(struct http_request *r);
 bool http_peer_is_loopback(struct http_request *r);
-bool http_is_proxied(struct http_request *r);                         /* Forwarded, X-Forwarded-*, Via, X-Real-IP */
-void http_set_user(struct http_request *r, void *user);               /* by authorise; arena memory */
+bool http_is_proxied(struct http_request *r); /* Forwarded, X-Forwarded-*, Via, X-Real-IP */
+void http_set_user(struct http_request *r, void *user); /* by authorise; arena memory */
 void *http_user(struct http_request *r);
 
 /* ---- answers: exactly one per request ---- */
@@ -73,7 +73,7 @@ void http_answer(struct http_request *r, int code, const char *content_type, str
 /* The same without copies: content_type is a literal and body lives as long as the request (its arena). */
 void http_answer_arena(struct http_request *r, int code, const char *content_type, struct str body);
 void http_answer_take(struct http_request *r, int code, const char *content_type, struct buf *body); /* takes the buffer's memory */
-void http_add_header(struct http_request *r, const char *name, const char *value);             /* before the answer */
+void http_add_header(struct http_request *r, const char *name, const char *value); /* before the answer */
 /* RFC 9457. Retry-After is added for E_BUSY, E_NO_SPACE, E_UNAVAILABLE. `extra`: further JSON members ("\"errors\":[…]"), or empty. */
 void http_answer_problem(struct http_request *r, const struct err *err, struct str extra);
 /* Streams a body: `next` is called on a worker thread until *got is 0 or it fails. When the very first call fails, its error is answered as problem+json; a

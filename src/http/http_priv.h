@@ -22,7 +22,7 @@
 #define ROUTE_PARTS_MAX 8
 #define ROUTE_CODES_MAX 24
 #define BODY_SLACK 64 /* readable bytes behind every body: JSON_PADDING */
-#define BODY_KEEP_BYTES (16u << 10)  /* a pooled request keeps its body buffer up to this size, */
+#define BODY_KEEP_BYTES (16u << 10) /* a pooled request keeps its body buffer up to this size, */
 #define ARENA_KEEP_BYTES (32u << 10) /* its arena up to that */
 #define POOL_MAX 512
 #define DISCARD_BYTES_MAX (64u << 20) /* of a refused body, read and dropped so that the client sees the answer */
@@ -148,7 +148,7 @@ struct http_request {
     struct job job;
     /* watch, under watch_lock */
     bool watched;
-    uint32_t watch_round;          /* of the pass that looked at it last */
+    uint32_t watch_round; /* of the pass that looked at it last */
     struct http_request *watch_next, *watch_prev;
     void (*on_gone)(void *context);
     void *gone_context;

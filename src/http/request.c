@@ -101,6 +101,7 @@ static enum status body_reserve(struct http_request *r, size_t more, struct err 
 }
 
 static uint64_t body_limit(const struct http_request *r) {
+    must(r->server);
     return r->route && r->route->spec.body_bytes_max ? r->route->spec.body_bytes_max : r->server->options.body_bytes_max;
 }
 

@@ -130,11 +130,7 @@ static enum status make_records(struct intake *in, enum body_kind kind, struct s
 
 /* ---- answer ---- */
 
-static char *put_text(char *p, const char *text) {
-    size_t n = strlen(text);
-    memcpy(p, text, n);
-    return p + n;
-}
+static char *put_text(char *p, const char *text) { return mempcpy(p, text, strlen(text)); }
 
 static char *put_number(char *p, uint32_t v) {
     char digits[10];

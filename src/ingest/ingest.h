@@ -18,11 +18,11 @@ struct ingest;
 
 /* ---- access levels of routes (http_route.access), for routes of this room and of `serve` ---- */
 enum access {
-    ACCESS_ADMIN,                  /* 0, so that a route that forgets to say is closed */
-    ACCESS_WRITE,                  /* append events, redrive, replay */
-    ACCESS_READ,                   /* queries, lists, reads */
-    ACCESS_OPEN,                   /* health: no token needed */
-    ACCESS_SELF,                   /* webhooks: the handler checks the source's own scheme */
+    ACCESS_ADMIN, /* 0, so that a route that forgets to say is closed */
+    ACCESS_WRITE, /* append events, redrive, replay */
+    ACCESS_READ, /* queries, lists, reads */
+    ACCESS_OPEN, /* health: no token needed */
+    ACCESS_SELF, /* webhooks: the handler checks the source's own scheme */
 };
 
 enum role { ROLE_NONE, ROLE_READ, ROLE_WRITE, ROLE_ADMIN }; /* each may do what the one before may */
@@ -30,13 +30,13 @@ enum role { ROLE_NONE, ROLE_READ, ROLE_WRITE, ROLE_ADMIN }; /* each may do what 
 /* Who a request comes from; set by ingest_authorise, read with http_user(). */
 struct caller {
     enum role role;
-    const char *token;             /* its name; "loopback" under auth.loopback: open; "" without one */
+    const char *token; /* its name; "loopback" under auth.loopback: open; "" without one */
 };
 
 /* ---- setting up ---- */
 
 struct ingest_stream {
-    uint16_t number;               /* in the ledger and the log */
+    uint16_t number; /* in the ledger and the log */
     const struct config_stream *config; /* copied */
 };
 
@@ -47,14 +47,13 @@ struct ingest_source {
 struct ingest_options {
     const struct host *host;
     struct stream_log *log;
-    struct ledger *ledger;         /* tokens, protection keys */
+    struct ledger *ledger; /* tokens, protection keys */
     enum config_loopback loopback;
-    uint64_t record_bytes_max;     /* default 1 MiB */
-    uint32_t records_max;          /* of one request; default 10,000 */
-    int64_t wait_ms_max;           /* of a long poll; default 60 s */
+    uint64_t record_bytes_max; /* default 1 MiB */
+    uint32_t records_max; /* of one request; default 10,000 */
+    int64_t wait_ms_max; /* of a long poll; default 60 s */
     /* A read begins before what the log still has: takes the request over and answers it from bronze. NULL: 410 with start_offset. */
-    void (*read_older)(
-        void *context, struct http_request *r, const char *stream, uint16_t number, uint16_t partition, uint64_t offset, uint32_t limit);
+    void (*read_older)(void *context, struct http_request *r, const char *stream, uint16_t number, uint16_t partition, uint64_t offset, uint32_t limit);
     void *read_older_context;
 };
 
@@ -62,8 +61,8 @@ struct ingest_options {
 enum status ingest_open(const struct ingest_options *options, const struct ingest_stream *streams, size_t streams_n, const struct ingest_source *sources,
     size_t sources_n, struct ingest **out, struct err *err);
 /* Takes over other streams and sources (SIGHUP). On failure the old ones stay. Requests under way end with what they began with. */
-enum status ingest_configure(struct ingest *ingest, const struct ingest_stream *streams, size_t streams_n, const struct ingest_source *sources,
-    size_t sources_n, struct err *err);
+enum status ingest_configure(
+    struct ingest *ingest, const struct ingest_stream *streams, size_t streams_n, const struct ingest_source *sources, size_t sources_n, struct err *err);
 /* After the http_server was stopped. */
 void ingest_close(struct ingest **ingest);
 

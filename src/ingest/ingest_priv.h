@@ -18,18 +18,18 @@
 #include "ingest/records.h"
 
 #define SOURCE_OF_API "http"
-#define IDS_MAX 1000               /* in an answer */
-#define HEADER_VALUE_MAX 1024      /* longer values of kept headers are cut */
+#define IDS_MAX 1000 /* in an answer */
+#define HEADER_VALUE_MAX 1024 /* longer values of kept headers are cut */
 
 struct stream_rules {
     const char *name;
     uint16_t number;
-    struct str key;                /* JSON path, n 0: none */
+    struct str key; /* JSON path, n 0: none */
     enum config_dedupe dedupe;
-    const char *dedupe_name;       /* path or header name */
+    const char *dedupe_name; /* path or header name */
     enum config_accept accept;
     struct protect_rules protect;
-    struct str secret;             /* tokenise: 32 bytes */
+    struct str secret; /* tokenise: 32 bytes */
     uint32_t key_id;
     bool key_protected;
     struct series *m_records, *m_duplicates, *m_bytes, *m_refused, *m_undeduped;
@@ -43,7 +43,7 @@ struct source_rules {
     struct secrets secrets;
     const char *header, *timestamp_header, *token_header, *token_query;
     struct str prefix, user, password, verify_token;
-    struct str signed_text;        /* "v0:{timestamp}:{body}"; p NULL: the body, or "{timestamp}.{body}" */
+    struct str signed_text; /* "v0:{timestamp}:{body}"; p NULL: the body, or "{timestamp}.{body}" */
     enum signature_encoding encoding;
     int64_t tolerance_ms;
     const char *const *keep_headers;
@@ -56,13 +56,13 @@ struct table {
     struct arena *arena;
     struct map *streams, *sources; /* by name */
     const char *by_number[EVENT_STREAM_MAX + 1];
-    struct table *retired;         /* the one before */
+    struct table *retired; /* the one before */
 };
 
 struct scanner_slot {
     struct scanner_slot *next;
     struct json_scanner *scanner;
-    bool grown;                    /* by a large record: not kept */
+    bool grown; /* by a large record: not kept */
 };
 
 struct auth;
@@ -91,15 +91,15 @@ struct intake {
     struct ingest *ingest;
     struct arena *arena;
     struct stream_rules *stream;
-    struct http_request *request;  /* NULL: ingest_append */
+    struct http_request *request; /* NULL: ingest_append */
     const char *source;
-    struct str content_type;       /* of records that are kept raw */
-    struct str key;                /* of all records (Cupel-Key), p NULL: by path */
-    struct str dedupe_header;      /* its value, p NULL: absent or not wanted */
-    struct str headers;            /* encoded */
+    struct str content_type; /* of records that are kept raw */
+    struct str key; /* of all records (Cupel-Key), p NULL: by path */
+    struct str dedupe_header; /* its value, p NULL: absent or not wanted */
+    struct str headers; /* encoded */
     enum config_accept accept;
-    bool whole_body;               /* webhooks: the body is one record, kept byte for byte, of any JSON kind */
-    int code;                      /* of success; 0: 202 with counts and ids */
+    bool whole_body; /* webhooks: the body is one record, kept byte for byte, of any JSON kind */
+    int code; /* of success; 0: 202 with counts and ids */
     uint64_t bytes;
     uint32_t undeduped;
     struct stream_append append;
@@ -114,10 +114,10 @@ void post_stream(void *ingest, struct http_request *r); /* POST /v1/streams/{str
 struct str headers_keep(struct http_request *r, const struct source_rules *source);
 
 /* hook.c, hook_check.c */
-void hook(void *ingest, struct http_request *r);        /* any method, /hooks/{source} */
+void hook(void *ingest, struct http_request *r); /* any method, /hooks/{source} */
 enum status hook_check(const struct source_rules *source, struct http_request *r, int64_t now_ms, struct err *err);
 /* hook_challenge.c: true when the request was one of the providers' set-up questions, and was answered. */
-bool hook_question(const struct source_rules *source, struct http_request *r);            /* before the signature: GET, OPTIONS, validationToken */
+bool hook_question(const struct source_rules *source, struct http_request *r); /* before the signature: GET, OPTIONS, validationToken */
 bool hook_question_signed(const struct source_rules *source, struct http_request *r, struct ingest *ingest); /* after it: url_verification */
 
 /* read.c */

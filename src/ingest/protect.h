@@ -19,7 +19,7 @@
 
 struct protect_step {
     struct str name;
-    bool any;                      /* "*" */
+    bool any; /* "*" */
     bool is_index;
     uint64_t index;
 };

@@ -81,6 +81,7 @@ static void put_partition(struct json_writer *w, int64_t number, const struct pa
 }
 
 static void put_state(struct json_writer *w, const struct stream_rules *rules, const struct stream_state *state) {
+    must(rules && state);
     static const char *const dedupe[] = {"none", "path", "header", "body"};
     json_begin_object(w);
     json_put_text(w, "name", rules->name);

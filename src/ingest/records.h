@@ -7,9 +7,9 @@
 #include "base/json.h"
 
 enum body_kind {
-    BODY_JSON,                     /* application/json: one object, or an array of objects */
-    BODY_NDJSON,                   /* application/x-ndjson, application/ndjson, application/jsonl: one object per line */
-    BODY_RAW,                      /* anything else: one record as it is */
+    BODY_JSON, /* application/json: one object, or an array of objects */
+    BODY_NDJSON, /* application/x-ndjson, application/ndjson, application/jsonl: one object per line */
+    BODY_RAW, /* anything else: one record as it is */
 };
 
 /* `content_type` in lower case without parameters. "…+json" counts as JSON; a missing type is JSON too. */
@@ -21,12 +21,12 @@ struct record_limits {
 };
 
 struct cut_record {
-    struct str text;               /* view into the body, blanks around it removed (BODY_RAW: the whole body) */
-    uint32_t line;                 /* from 1; 0 when not NDJSON */
+    struct str text; /* view into the body, blanks around it removed (BODY_RAW: the whole body) */
+    uint32_t line; /* from 1; 0 when not NDJSON */
 };
 
 struct record_list {
-    struct cut_record *list;       /* in the arena */
+    struct cut_record *list; /* in the arena */
     uint32_t n;
 };
 
@@ -40,9 +40,9 @@ enum status records_cut(
 
 /* Where an error is, for errors[] of problem+json. */
 struct record_place {
-    uint32_t record;               /* number in the request, from 1 */
-    uint32_t line;                 /* NDJSON, from 1; else 0 */
-    uint64_t byte;                 /* of the body (after decompression) where the record begins */
+    uint32_t record; /* number in the request, from 1 */
+    uint32_t line; /* NDJSON, from 1; else 0 */
+    uint64_t byte; /* of the body (after decompression) where the record begins */
 };
 
 /* Validates one JSON record of an `accept: json` stream: an object, RFC 8259, at most JSON_DEPTH_MAX levels, size limit. The document stays loaded in the
