@@ -65,8 +65,8 @@ struct lake_append { /* one table's part of a commit */
     const char *const *properties; /* name, value, …, NULL: table properties set in the same metadata */
 };
 
-/* All or nothing, durable when it returns. Syncs the files, checks their footers, moves them to their final names, writes manifests and metadata, and swaps the pointers of all tables in ONE ledger
- * transaction, together with `also` (may be NULL), which runs inside it. All or nothing. Tables that do not exist are made. E_CONFLICT after repeated
+/* Syncs the files, checks their footers, moves them to their final names, writes manifests and metadata, and swaps the pointers of all tables in ONE ledger
+ * transaction, together with `also` (may be NULL), which runs inside it. All or nothing, durable when it returns. Tables that do not exist are made. E_CONFLICT after repeated
  * foreign commits. */
 enum status lake_commit(struct lake *lake, const struct lake_append *appends, size_t n,
     enum status (*also)(void *context, struct ledger *ledger, struct err *err), void *context, struct err *err);
@@ -102,8 +102,8 @@ struct lake_maintained {
 /* Small files of closed hours (or of all) into few large ones, ordered by (_received_at, _event_id). E_CONFLICT: others took files away meanwhile; E_CANCELLED:
  * the lake is being closed; E_UNSUPPORTED: delete files. What was packed before an error stays packed. */
 enum status lake_compact(struct lake *lake, const char *schema, const char *name, bool open_hours_too, struct lake_maintained *out, struct err *err);
-/* older_than_ms 0: by the lake's retention, and the newest 10 stay; else all older ones but the current one go. Branches and tags keep theirs. Files are deleted
- * when no pin needs them any more; files_deleted counts those. */
+/* older_than_ms 0: by the lake's retention, and the newest 10 stay; else all older ones but the current one go. Branches and tags keep theirs. Files are
+ * deleted when no pin needs them any more; files_deleted counts those. */
 enum status lake_expire(struct lake *lake, const char *schema, const char *name, int64_t older_than_ms, struct lake_maintained *out, struct err *err);
 /* Rebuilds the catalog's pointers from the newest whole metadata files in the lake's folders; tables whose folder was moved get metadata that names the new
  * place. For a lost or damaged ledger: a commit that never reached the catalog may be taken for the newest. */
