@@ -224,6 +224,7 @@ static void confirm(struct stream_log *log, struct segment *segment, const struc
     must(!candidate->found);
     if (frame_at >= segment->end) return;
     enum status s = verified_frame(log, segment, frame_at, &v, NULL);
+    must(s != OK || v != NULL);
     if (s == OK && (v->stream != candidate->stream || v->received_ms <= candidate->not_before_ms || index >= v->count || raw_at >= v->raw_length)) return;
     if (s == OK) s = segment->fs->pread(segment->fs->self, segment->file, record, sizeof record, frame_at + FRAME_HEADER_BYTES + raw_at, &got, NULL);
     if (s == E_CORRUPT) return; /* the first one is lost: this one is new */

@@ -89,7 +89,7 @@ static void put_varint(struct buf *out, uint64_t v) {
     buf_char(out, (char)v);
 }
 
-static uint64_t zigzag(int64_t v) { return (uint64_t)v << 1 ^ (uint64_t)(v >> 63); }
+static uint64_t zigzag(int64_t v) { return (uint64_t)v << 1 ^ (v < 0 ? UINT64_MAX : 0); }
 static int64_t unzigzag(uint64_t v) { return (int64_t)(v >> 1) ^ -(int64_t)(v & 1); }
 
 static bool get_varint(const char **at, const char *end, uint64_t *out) {

@@ -86,7 +86,7 @@ enum status stream_append_wait(struct stream_log *log, struct stream_append *req
     mutex_init(&w.lock);
     condition_init(&w.finished);
     request->done = wait_done;
-    request->context = &w;
+    request->context = &w; /* cppcheck-suppress autoVariables ; the request is answered before this returns */
     enum status s = stream_submit(log, request, err);
     if (s == OK) {
         mutex_lock(&w.lock);

@@ -233,7 +233,7 @@ enum status locate_frame(
     if (s != OK) return s;
     if (at_end) return err_set(err, E_NOT_FOUND, "nothing at or behind that offset");
     ARENA_SCOPE(chunks);
-    struct frame_header h;
+    struct frame_header h = {0};
     const char *frame = NULL;
     do {
         s = next_frame(log, &walk, chunks, &h, &frame, err);

@@ -4,7 +4,6 @@
  * it cannot come back) or damage (a later group or segment says that the log was durable beyond it: the bytes are copied to damaged/, a hole frame takes their
  * place, valid frames around stay). After recovery every segment is an unbroken chain of frames up to its end. */
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -154,23 +153,18 @@ static enum status copy_aside(const struct scan *s, uint64_t from, uint64_t to, 
     return fs_write_atomic(fs, path, str_make(s->map.p + from, to - from), err);
 }
 
-static void report_damage(struct stream_recovery *report, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void report_damage(struct stream_recovery *report, const char *format, ...) {
-    va_list args;
-    va_start(args, format);
-    if (!report->damaged_groups) vsnprintf(report->damage, sizeof report->damage, format, args); /* one sentence for people: the first place */
-    va_end(args);
-    report->damaged_groups++;
-}
+/* Counts it; true: nobody has described damage yet (one sentence for people: the first place). */
+static bool first_damage(struct stream_recovery *report) { return report->damaged_groups++ == 0; }
 
 /* Sets [from, to) aside and closes the chain with a hole frame. */
 static enum status set_aside(struct scan *s, uint64_t from, uint64_t to, struct err *err) {
     must(from < to && from % 8 == 0);
     if (to - from < FRAME_HEADER_BYTES || to % 8 != 0)
         return err_set(err, E_CORRUPT, "segment %u: the damage at byte %" PRIu64 " cannot be set aside", s->segment->number, from);
-    report_damage(s->report,
-        "log segment %016" PRIu32 " was damaged at byte %" PRIu64 " (%" PRIu64 " bytes); they were set aside in damaged/, the rest is readable",
-        s->segment->number, from, to - from);
+    if (first_damage(s->report))
+        snprintf(s->report->damage, sizeof s->report->damage,
+            "log segment %016" PRIu32 " was damaged at byte %" PRIu64 " (%" PRIu64 " bytes); they were set aside in damaged/, the rest is readable",
+            s->segment->number, from, to - from);
     enum status status = copy_aside(s, from, to, err);
     if (status != OK) return status;
     /* It also says how far the log was durable: the frame that says so now may be cut with the torn tail. */
@@ -283,7 +277,9 @@ static enum status scan_segment(
     if (s.limit > s.map.n) s.limit = s.map.n;
     s.end_known = known_end != 0 && known_end <= s.map.n;
     if (s.end_known) s.limit = s.durable = known_end;
-    if (known_end > s.map.n) report_damage(report, "log segment %016" PRIu32 " has %zu bytes, it ended at byte %" PRIu32, segment->number, s.map.n, known_end);
+    if (known_end > s.map.n && first_damage(report))
+        snprintf(
+            report->damage, sizeof report->damage, "log segment %016" PRIu32 " has %zu bytes, it ended at byte %" PRIu32, segment->number, s.map.n, known_end);
     find_frames(&s);
     status = walk_groups(&s, err);
     segment->end = s.at;
@@ -388,7 +384,8 @@ static enum status heal_header(
         .previous_end = previous ? (uint32_t)previous->end : 0,
         .created_ms = segment->first_ms};
     segment_header_seal(&h);
-    report_damage(report, "the header of log segment %016" PRIu32 " was damaged and is written again", segment->number);
+    if (first_damage(report))
+        snprintf(report->damage, sizeof report->damage, "the header of log segment %016" PRIu32 " was damaged and is written again", segment->number);
     const struct fs *fs = log_fs(log);
     enum status s = fs->pwrite(fs->self, segment->file, &h, sizeof h, 0, err);
     return s == OK ? fs->sync_data(fs->self, segment->file, err) : s;

@@ -59,7 +59,7 @@ static enum status load_secret(struct stream_log *log, struct err *err) {
     memcpy(path + strlen(log->dir), "/secret", sizeof "/secret");
     ARENA_SCOPE(arena);
     struct str bytes = STR_NULL;
-    struct secret s;
+    struct secret s = {0};
     enum status status = fs_read_all(log_fs(log), arena, path, 4096, &bytes, err);
     if (status == E_NOT_FOUND) {
         if (has_segments(log))
