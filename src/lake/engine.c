@@ -15,6 +15,7 @@
 #include "lake/engine_wire.h"
 
 #define LOOK_MS 1000 /* how often the monitor looks for calls that do not end */
+#define DYING_MS 250 /* from kill(2) to the end of a process with much memory */
 #define START_MS 30000 /* from spawn to CONTROL_READY */
 #define BACKOFF_MS_MAX 10000
 #define BACKOFF_WAIT_MS 2000 /* a call waits this long for a restart, else fails at once */
@@ -656,21 +657,10 @@ static enum status next_frame(struct engine_call *call, struct wire_header *head
     return OK;
 }
 
-enum status engine_query_start(struct engine *engine, const struct engine_query *query, struct engine_call **out, struct err *err) {
-    must(query->sql.p && query->format <= RESULT_PARQUET);
-    struct engine_request request = {
-        .kind = CALL_QUERY,
-        .internal = query->internal,
-        .time_ms = query->time_ms || query->internal ? query->time_ms : engine->options.query_time_ms,
-        .sql = query->sql,
-        .params = query->params,
-        .params_n = query->params_n,
-        .format = query->format,
-        .rows_max = query->rows_max,
-        .width_max = query->width_max,
-    };
+/* Starts the query and waits for its head. */
+static enum status query_once(struct engine *engine, const struct engine_query *query, struct engine_request *request, struct engine_call **out, struct err *err) {
     struct engine_call *call;
-    enum status st = call_start(engine, &request, query->view, &call, err);
+    enum status st = call_start(engine, request, query->view, &call, err);
     if (st != OK) {
         return st;
     }
@@ -692,6 +682,29 @@ enum status engine_query_start(struct engine *engine, const struct engine_query 
     buf_str(&call->head, buf_view(&call->frame));
     *out = call;
     return OK;
+}
+
+/* A child that was killed still takes a statement for a moment. Within that moment it cannot have died of it, and a SELECT changes nothing: once more. */
+enum status engine_query_start(struct engine *engine, const struct engine_query *query, struct engine_call **out, struct err *err) {
+    must(query->sql.p && query->format <= RESULT_PARQUET);
+    struct engine_request request = {
+        .kind = CALL_QUERY,
+        .internal = query->internal,
+        .time_ms = query->time_ms || query->internal ? query->time_ms : engine->options.query_time_ms,
+        .sql = query->sql,
+        .params = query->params,
+        .params_n = query->params_n,
+        .format = query->format,
+        .rows_max = query->rows_max,
+        .width_max = query->width_max,
+    };
+    struct engine_request again = request;
+    int64_t started_ms = now_ms(engine);
+    enum status st = query_once(engine, query, &request, out, err);
+    if (st == E_UNAVAILABLE && now_ms(engine) - started_ms < DYING_MS) {
+        st = query_once(engine, query, &again, out, err);
+    }
+    return st;
 }
 
 enum status engine_call_read(struct engine_call *call, void *bytes, size_t n, size_t *got, struct err *err) {
