@@ -66,8 +66,8 @@ struct lake_append { /* one table's part of a commit */
 };
 
 /* Syncs the files, checks their footers, moves them to their final names, writes manifests and metadata, and swaps the pointers of all tables in ONE ledger
- * transaction, together with `also` (may be NULL), which runs inside it. All or nothing, durable when it returns. Tables that do not exist are made. E_CONFLICT after repeated
- * foreign commits. */
+ * transaction, together with `also` (may be NULL), which runs inside it. All or nothing, durable when it returns. Tables that do not
+ * exist are made. E_CONFLICT after repeated foreign commits. */
 enum status lake_commit(struct lake *lake, const struct lake_append *appends, size_t n,
     enum status (*also)(void *context, struct ledger *ledger, struct err *err), void *context, struct err *err);
 
