@@ -21,6 +21,8 @@ static struct metric m_write = {.name = "cupel_log_write_seconds", .help = "Time
 
 /* ---- definitions ---- */
 
+/* An epoch is a number of partitions and where each of them stood when it began: consumers that need key order finish the offsets below first. It is in memory at
+ * once and in the log with the next group; until then no record of the new partitions can be durable either, for that group carries both. */
 static void start_epoch(struct stream_log *log, struct stream_info *info, uint16_t partitions) {
     must(partitions > 0 && partitions <= EVENT_PARTITIONS_MAX);
     (void)partition_make(info, (uint16_t)(partitions - 1));
@@ -80,6 +82,7 @@ static void plan_commands(struct stream_log *log, struct group *g, struct comman
     }
 }
 
+/* A group or a segment's checkpoint has carried them. */
 static void epochs_are_durable(struct stream_log *log) {
     if (!log->dirty_epochs) return;
     WITH_LOCK(&log->state);
@@ -92,6 +95,7 @@ static void epochs_are_durable(struct stream_log *log) {
 
 /* ---- segments ---- */
 
+/* Header and checkpoint in one write: a segment either begins with a state that recovery can start from, or it does not exist. */
 static enum status first_write(struct stream_log *log, struct segment *segment, struct group *g, struct err *err) {
     struct segment *previous = active_segment(log);
     BUF_SCOPE(bytes);
@@ -118,6 +122,7 @@ static enum status first_write(struct stream_log *log, struct segment *segment, 
     return OK;
 }
 
+/* The file that the keeper made ahead, or one made now (the first segment, a very large group, a disk that was full). */
 static enum status open_file(struct stream_log *log, uint32_t number, uint64_t bytes, struct segment **out, struct err *err) {
     uint64_t capacity = bytes;
     int file = keeper_take_prepared(log, number, bytes, &capacity);
@@ -132,6 +137,7 @@ static enum status open_file(struct stream_log *log, uint32_t number, uint64_t b
     return OK;
 }
 
+/* From here on the segment is the log's end. The one before is finished: `state` is what it ends with, which its index will hold. */
 static void make_active(struct stream_log *log, struct segment *segment, struct buf *state) {
     struct segment *previous = active_segment(log);
     mutex_lock(&log->segments);
@@ -189,6 +195,8 @@ enum status committer_start_segment(struct stream_log *log, uint64_t bytes, stru
 
 /* ---- one group ---- */
 
+/* The one write and the one sync of a group, in a new segment when it does not fit the active one. On failure nothing has become visible and the region is lost:
+ * what the page cache shows of it after a failed sync says nothing about the disk. */
 static enum status write_group(struct stream_log *log, struct group *g, uint64_t *at, struct err *err) {
     struct segment *active = active_segment(log);
     size_t size = group_size(g);
@@ -229,6 +237,8 @@ static void publish_frames(struct stream_log *log, struct segment *active, struc
     }
 }
 
+/* The group is synced: make it visible. The only place where the durable position and the partitions' ends move. Keys and answers are entered after the lock is
+ * released: only the committer looks into these tables. */
 static void publish(struct stream_log *log, struct group *g, uint64_t at) {
     struct segment *active = active_segment(log);
     must(at == active->end && at + g->bytes_n <= active->capacity);
@@ -284,6 +294,7 @@ static void answer_all(struct group *g, enum status status, const struct err *er
     }
 }
 
+/* Requests that came between the failure and its noticing: nothing of them was tried. */
 static void refuse_requests(struct stream_append *list, enum status status, const struct err *err) {
     for (struct stream_append *r = list, *next; r; r = next) {
         next = r->next;
@@ -292,6 +303,7 @@ static void refuse_requests(struct stream_append *list, enum status status, cons
     }
 }
 
+/* One round: plan, write, publish, answer. A failure answers the whole group and stops intake until the disk has proven itself. */
 static void commit(struct stream_log *log, struct taken *taken) {
     must(atomic_load(&log->trouble) == OK);
     struct group *g = log->group;

@@ -88,6 +88,7 @@ size_t key_table_bytes(const struct key_table *table) { return table ? sizeof *t
 
 static uint64_t *filter_line(uint64_t *lines, uint32_t lines_n, uint64_t key) { return lines + 8 * (size_t)((unsigned __int128)key * lines_n >> 64); }
 
+/* Six bits of one cache line; the multiplication spreads keys that share their high bits, which chose the line. */
 static bool line_has(const uint64_t *line, uint64_t key) {
     uint64_t bits = key * UINT64_C(0x9E3779B97F4A7C15);
     for (int i = 0; i < 6; i++, bits >>= 9)
@@ -117,6 +118,7 @@ static void encode_blocks(const struct key_entry *sorted, size_t n, struct buf *
     }
 }
 
+/* Fences (first key of each block) let a look-up read exactly the block that can hold the key. */
 void key_filter_encode(const struct key_table *table, struct buf *head, struct buf *blocks) {
     size_t n = key_table_count(table);
     uint32_t blocks_n = (uint32_t)((n + KEYS_PER_BLOCK - 1) / KEYS_PER_BLOCK), lines_n = (uint32_t)((n * 12 + 511) / 512);
@@ -288,6 +290,7 @@ static void probe_filter(struct stream_log *log, struct segment *segment, struct
     }
 }
 
+/* The loop over candidates is inside: the loads of one filter's lines do not depend on each other and run ahead together. */
 static void probe_segment(struct stream_log *log, struct segment *segment, struct candidate *candidates, size_t n) {
     must(segment->filter || segment->keys);
     const struct key_filter *f = segment->filter;

@@ -95,6 +95,7 @@ static void answer_fails(struct answer *a, enum status status, const char *text)
     a->planned = false;
 }
 
+/* From the end: what is asked for again is mostly recent. */
 static const struct segment *segment_by_number(const struct stream_log *log, uint32_t number) {
     for (size_t i = log->segments_n; i-- > 0;)
         if (log->segment[i]->number == number) return log->segment[i];
@@ -167,6 +168,8 @@ static struct candidate *fresh_find_or_add(struct group *g, uint32_t index) {
     return NULL;
 }
 
+/* The partition's frame in this group; a new one when there is none or the last has grown large enough. Its base offset is where the partition goes on, but never
+ * below what the lake has of it. */
 static struct frame_plan *plan_frame(struct group *g, struct partition *p) {
     if (p->plan_stamp == g->stamp && g->frames[p->plan].header.raw_length < FRAME_RAW_MAX) return &g->frames[p->plan];
     uint64_t floor = atomic_load_explicit(&p->landed_offset, memory_order_relaxed);
@@ -182,6 +185,7 @@ static struct frame_plan *plan_frame(struct group *g, struct partition *p) {
     return f;
 }
 
+/* Gives the record its place: frame, index, byte, and the flags that shorten it on disk. */
 static void plan_stored(struct group *g, struct frame_plan *f, const struct stream_record *record, uint32_t flags, struct planned *planned) {
     struct partition *p = f->partition;
     must(f->header.raw_length < FRAME_RAW_MAX && p->next_offset == f->header.base_offset + f->header.count);
@@ -204,6 +208,7 @@ static void plan_stored(struct group *g, struct frame_plan *f, const struct stre
     g->records++;
 }
 
+/* Stable for ever within an epoch: the hash of a key decides on disk, see docs/formats/log.md. */
 static struct partition *choose_partition(struct stream_info *info, const struct stream_record *record, uint16_t keyless) {
     uint16_t partitions = info->def.partitions;
     uint16_t number = record->flags & RECORD_NO_KEY ? keyless : (uint16_t)(hash64_str(record->key) % partitions);
@@ -211,6 +216,7 @@ static struct partition *choose_partition(struct stream_info *info, const struct
     return info->partitions[number];
 }
 
+/* The request is accepted from here on; nothing below can refuse one of its records, so it is stored as a whole. */
 static void plan_records(struct stream_log *log, struct group *g, struct answer *a, struct stream_info *info, uint32_t candidate) {
     struct stream_append *r = a->request;
     uint16_t keyless = (uint16_t)(info->round_robin++ % info->def.partitions);
@@ -268,6 +274,7 @@ static void plan_answer(struct stream_log *log, struct group *g, struct answer *
     g->idempotency_n++;
 }
 
+/* Which records of the request have to be looked up. How many: the caller passes on that many candidates, whatever becomes of the request. */
 static uint32_t gather_candidates(struct stream_log *log, struct group *g, const struct stream_append *r) {
     const struct stream_info *info = stream_get(log, r->stream);
     if (!stream_takes(info) || info->def.dedupe_window_ms <= 0) return 0;
@@ -318,6 +325,7 @@ void group_plan(struct stream_log *log, struct group *g, struct stream_append *l
 
 /* ---- encoding ---- */
 
+/* Fixes number, places and durable_to; makes room for the bytes. Large memory of a rare large group is given back. */
 static void layout(struct stream_log *log, struct group *g) {
     size_t size = group_size(g);
     must(size < UINT32_MAX);

@@ -97,6 +97,7 @@ static void spot_add(struct extent *e, uint64_t offset, uint32_t at) {
     e->bytes_since = 0;
 }
 
+/* The distance rule keeps look-ups of slow partitions short: without it their next frame could be anywhere in a segment full of others. */
 static void extent_enter(struct extent *e, uint64_t at, const struct frame_header *h, uint64_t payload_bytes) {
     must(at + h->length <= UINT32_MAX);
     if (e->spots_n == 0) {

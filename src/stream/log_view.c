@@ -254,6 +254,7 @@ static enum status step_over(struct log_view *view, uint32_t number, uint64_t *e
     return OK;
 }
 
+/* Segment by segment: within one up to its end, which only the next segment's header knows. */
 static enum status index_to(struct log_view *view, log_position durable, struct err *err) {
     while (view->at < durable) {
         uint32_t number = position_segment(view->at);
@@ -271,6 +272,7 @@ static enum status index_to(struct log_view *view, log_position durable, struct 
     return OK;
 }
 
+/* Scans that still hold blocks or segments keep them alive; here only the index lets go. */
 static void drop_below(struct log_view *view, log_position from) {
     must(from >= view->from && from <= view->at);
     for (uint32_t i = 0; i <= EVENT_STREAM_MAX; i++) {
@@ -327,6 +329,7 @@ static const struct frame_ref *scan_frame(const struct log_scan *scan, size_t i)
     return &scan->blocks[at / BLOCK_FRAMES]->frames[at % BLOCK_FRAMES];
 }
 
+/* References instead of copies: a scan of millions of frames begins in microseconds and is not disturbed by advancing or dropping. */
 static void hold_parts(struct log_scan *scan, const struct log_view *view, const struct view_stream *s, uint64_t first, uint64_t end) {
     size_t from = first / BLOCK_FRAMES - s->dropped, to = end > first ? (end - 1) / BLOCK_FRAMES - s->dropped + 1 : from;
     must(first <= end && to - from <= s->blocks_n);
@@ -390,6 +393,7 @@ void log_cursor_begin(struct log_cursor *cursor, struct log_chunk chunk) {
 static uint64_t start_offset(const struct log_scan *scan, uint16_t partition) { return partition < scan->start_offsets_n ? scan->start_offsets[partition] : 0; }
 
 /* Enters the frame if it has wanted records. */
+/* Only frames that have wanted records pay for their checksum. */
 static enum status enter(struct log_scan *scan, struct log_cursor *cursor, const struct frame_ref *ref, struct err *err) {
     const struct view_segment *s = view_find(scan->segments, scan->segments_n, position_segment(ref->position));
     must(s != NULL);

@@ -117,6 +117,7 @@ enum status queue_command(struct stream_log *log, struct command *command, struc
 
 /* ---- the committer's side ---- */
 
+/* The oldest requests, up to the size of a group; a single one may be larger than that. The rest waits: its turn comes with the next sync. */
 static struct stream_append *take_requests(struct stream_log *log) {
     struct stream_append *first = log->first, **end = &log->first;
     uint64_t bytes = 0;

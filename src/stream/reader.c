@@ -121,6 +121,7 @@ static struct str copy_str(char **at, struct str s) {
     return copy;
 }
 
+/* One allocation per record: all its parts behind each other. */
 static size_t copy_record(struct arena *arena, const struct stored_record *from, struct stored_record *to) {
     size_t n = from->payload.n + from->key.n + from->headers.n + from->source.n + from->content_type.n;
     char *at = arena_alloc(arena, n + 1);

@@ -30,6 +30,7 @@ struct scan {
 
 /* ---- finding frames ---- */
 
+/* Where the zeros of the preallocated rest begin. */
 static uint64_t used_bytes(const struct host_map *map) {
     static const char zeros[4096];
     uint64_t n = map->n;
@@ -216,6 +217,7 @@ static enum status write_again(struct scan *s, struct err *err) {
 
 /* ---- one segment ---- */
 
+/* From frame to frame in order: whole groups are applied, damage below `durable` is healed, the torn tail ends the walk. */
 static enum status walk_groups(struct scan *s, struct err *err) {
     while (s->at < s->limit) {
         struct frame_header h;
@@ -265,6 +267,7 @@ static void skip_lost_offsets(struct scan *s) {
     }
 }
 
+/* known_end: what the next segment's header says, 0 unknown. */
 static enum status scan_segment(
     struct stream_log *log, struct segment *segment, uint32_t known_end, bool last, struct stream_recovery *report, struct err *err) {
     struct scan s = {.log = log, .segment = segment, .report = report, .last = last, .at = SEGMENT_HEADER_BYTES};

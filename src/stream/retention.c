@@ -24,6 +24,7 @@ static void relocate(struct stream_log *log, uint16_t stream, uint16_t number, u
     p->unlanded_ms = received_ms;
 }
 
+/* The floor rises at once; where the unlanded part begins is then looked up outside of the lock, for it may take reads. */
 void stream_landed(struct stream_log *log, uint16_t stream, const uint64_t *offsets, uint16_t partitions) {
     must(partitions <= EVENT_PARTITIONS_MAX);
     for (uint16_t i = 0; i < partitions; i++) {
@@ -131,6 +132,7 @@ enum status stream_trim(struct stream_log *log, int64_t now_ms, enum status (*go
 
 /* ---- state ---- */
 
+/* Exact in records unless damage left gaps; bytes of a partly landed extent in proportion. */
 static void unlanded(const struct partition *p, struct stream_state *out) {
     uint64_t landed = atomic_load(&p->landed_offset);
     for (size_t i = 0; i < p->extents_n; i++) {
@@ -242,6 +244,7 @@ enum status stream_hours(struct stream_log *log, struct arena *arena, uint16_t s
 
 /* ---- verify ---- */
 
+/* Goes on behind damage, so that one bad place does not hide the next. */
 static void verify_bytes(const struct segment *segment, const struct host_map *map, uint64_t end, struct stream_recovery *out) {
     size_t at = SEGMENT_HEADER_BYTES;
     must(end <= map->n);

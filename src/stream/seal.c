@@ -57,6 +57,7 @@ static void put_extent(struct buf *out, const struct partition *p, const struct 
     buf_put(out, e->spots, e->spots_n * sizeof *e->spots);
 }
 
+/* Over all streams: an index is written once per segment, a list per segment would cost every group. */
 static uint32_t put_extents(const struct stream_log *log, const struct segment *segment, struct buf *out) {
     uint32_t n = 0;
     for (uint32_t i = 1; i <= EVENT_STREAM_MAX; i++) {
@@ -71,6 +72,7 @@ static uint32_t put_extents(const struct stream_log *log, const struct segment *
     return n;
 }
 
+/* All that changes under `state`, copied under it in one go; the segment takes no frames any more, so this is its last word. */
 static void put_head(struct stream_log *log, struct segment *segment, struct buf *out) {
     BUF_SCOPE(extents);
     WITH_LOCK(&log->state);
@@ -184,6 +186,7 @@ static bool spots_sound(const struct index_extent *x, const char *spots) {
     return true;
 }
 
+/* Checksums were right, so what is checked here is only what would lead readers out of the segment. */
 static bool load_extent(struct stream_log *log, struct segment *segment, struct section *in) {
     struct index_extent x;
     const void *p = section_take(in, sizeof x);
@@ -222,6 +225,7 @@ static void *copy_rows(const void *p, size_t bytes) {
     return copy;
 }
 
+/* Enters a segment as if it had just been walked: counts, checkpoint, extents, answers. */
 static enum status load_head(struct stream_log *log, struct segment *segment, struct str head, struct err *err) {
     struct section in = {head.p, head.n, false};
     struct index_segment x;
@@ -357,6 +361,7 @@ static struct segment *next_to_seal(struct stream_log *log) {
     return NULL;
 }
 
+/* false: a file could not be written (full disk); tried again later, until then recovery would have to walk that segment. */
 static bool seal_all(struct stream_log *log) {
     bool failed = false;
     for (struct segment *s; (s = next_to_seal(log)) != NULL;) {
