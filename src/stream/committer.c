@@ -21,8 +21,8 @@ static struct metric m_write = {.name = "cupel_log_write_seconds", .help = "Time
 
 /* ---- definitions ---- */
 
-/* An epoch is a number of partitions and where each of them stood when it began: consumers that need key order finish the offsets below first. It is in memory at
- * once and in the log with the next group; until then no record of the new partitions can be durable either, for that group carries both. */
+/* An epoch is a number of partitions and where each of them stood when it began: consumers that need key order finish the offsets below first. It is in memory
+ * at once and in the log with the next group; until then no record of the new partitions can be durable either, for that group carries both. */
 static void start_epoch(struct stream_log *log, struct stream_info *info, uint16_t partitions) {
     must(partitions > 0 && partitions <= EVENT_PARTITIONS_MAX);
     (void)partition_make(info, (uint16_t)(partitions - 1));
@@ -237,8 +237,8 @@ static void publish_frames(struct stream_log *log, struct segment *active, struc
     }
 }
 
-/* The group is synced: make it visible. The only place where the durable position and the partitions' ends move. Keys and answers are entered after the lock is
- * released: only the committer looks into these tables. */
+/* The group is synced: make it visible. The only place where the durable position and the partitions' ends move. Keys and answers are entered after the lock
+ * is released: only the committer looks into these tables. */
 static void publish(struct stream_log *log, struct group *g, uint64_t at) {
     struct segment *active = active_segment(log);
     must(at == active->end && at + g->bytes_n <= active->capacity);

@@ -168,8 +168,8 @@ static struct candidate *fresh_find_or_add(struct group *g, uint32_t index) {
     return NULL;
 }
 
-/* The partition's frame in this group; a new one when there is none or the last has grown large enough. Its base offset is where the partition goes on, but never
- * below what the lake has of it. */
+/* The partition's frame in this group; a new one when there is none or the last has grown large enough. Its base offset is where the partition goes on, but
+ * never below what the lake has of it. */
 static struct frame_plan *plan_frame(struct group *g, struct partition *p) {
     if (p->plan_stamp == g->stamp && g->frames[p->plan].header.raw_length < FRAME_RAW_MAX) return &g->frames[p->plan];
     uint64_t floor = atomic_load_explicit(&p->landed_offset, memory_order_relaxed);
