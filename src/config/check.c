@@ -12,6 +12,7 @@ struct checker {
 
 /* The value of a key when it is given, else the map that it would stand in: somewhere to point at. */
 static const struct yaml_node *place(const struct yaml_node *map, const char *key) {
+    must(map && key);
     const struct yaml_node *node = yaml_get(map, key);
     return node ? node : map;
 }
@@ -20,6 +21,7 @@ static const struct yaml_node *place(const struct yaml_node *map, const char *ke
 
 /* Tokens and payloads in clear on a network only when somebody has written that down. */
 static void check_listen(struct checker *c, const struct yaml_node *root) {
+    must(c->config->listen);
     const struct config *config = c->config;
     if (config_listen_is_loopback(config->listen) || config->tls.mode != TLS_UNSET) return;
     config_error_at(c->r->problems, place(root, "listen"),
@@ -36,6 +38,7 @@ static void check_tls(struct checker *c, const struct yaml_node *root) {
 }
 
 static void check_lake(struct checker *c, const struct yaml_node *root) {
+    must(c && root);
     const struct yaml_node *map = yaml_get(root, "lake");
     static const char *const s3_keys[] = {"bucket", "prefix", "endpoint", "region", "access_key", "secret_key", NULL};
     if (c->config->lake.store == STORE_S3) {
@@ -50,6 +53,7 @@ static void check_lake(struct checker *c, const struct yaml_node *root) {
 
 /* Retention works by whole segments: with fewer than four there would be nothing to give away. */
 static void check_log(struct checker *c, const struct yaml_node *root) {
+    must(c->config->log.segment_bytes > 0);
     const struct config_log *log = &c->config->log;
     if (log->segment_bytes > log->max_bytes / 4) {
         const struct yaml_node *map = yaml_get(root, "log");
@@ -60,6 +64,7 @@ static void check_log(struct checker *c, const struct yaml_node *root) {
 }
 
 static void check_limits(struct checker *c, const struct yaml_node *root) {
+    must(c->config->limits.record_bytes > 0);
     const struct config_limits *limits = &c->config->limits;
     const struct yaml_node *map = yaml_get(root, "limits");
     const struct yaml_node *node = map ? map : root;
@@ -78,6 +83,7 @@ static void check_limits(struct checker *c, const struct yaml_node *root) {
 
 /* A window that the log cannot remember would let duplicates in without a word. */
 static void check_stream(struct checker *c, struct config_stream *stream) {
+    must(stream->partitions > 0);
     const struct yaml_node *given = yaml_get(stream->node, "dedupe_window");
     int64_t retention_ms = c->config->log.retention_ms;
     if (stream->dedupe_window_ms > retention_ms) {
@@ -102,6 +108,7 @@ static const char *const *stream_names(struct checker *c) {
 
 /* Where a source's data goes must be there, and be one place. */
 static void check_target(struct checker *c, const struct config_source *source) {
+    must(source->name);
     struct config_problems *problems = c->r->problems;
     const struct yaml_node *stream = yaml_get(source->node, "stream"), *table = yaml_get(source->node, "table");
     if (source->stream && !config_find_stream(c->config, str_of(source->stream))) {
@@ -121,6 +128,7 @@ static void check_target(struct checker *c, const struct config_source *source) 
 
 /* standard-webhooks section "Signature scheme": the secret is base64, usually behind whsec_. The secret itself is not shown. */
 static void check_secret_form(struct checker *c, const struct config_source *source) {
+    must(source->secrets_n > 0 || source->scheme == SCHEME_STANDARD_WEBHOOKS);
     const struct yaml_node *node = place(source->node, yaml_get(source->node, "secret") ? "secret" : "secrets");
     for (size_t i = 0; i < source->secrets_n; i++) {
         BUF_SCOPE(bytes);
@@ -135,6 +143,7 @@ static void check_secret_form(struct checker *c, const struct config_source *sou
 
 /* What each scheme needs. */
 static void check_webhook(struct checker *c, const struct config_source *source) {
+    must(source->type == SOURCE_WEBHOOK);
     struct config_problems *problems = c->r->problems;
     const struct yaml_node *node = source->node;
     const char *scheme = config_scheme_name(source->scheme);
@@ -158,12 +167,14 @@ static void check_webhook(struct checker *c, const struct config_source *source)
 }
 
 static bool is_below(const char *path, const char *dir) {
+    must(path && dir);
     size_t n = strlen(dir);
     return strncmp(path, dir, n) == 0 && (path[n] == '\0' || path[n] == '/');
 }
 
 /* Folders and dialects that cannot work. */
 static void check_landing(struct checker *c, const struct config_source *source) {
+    must(source->type == SOURCE_LANDING);
     const struct yaml_node *node = source->node;
     if (source->path && is_below(source->path, c->config->data_dir)) {
         config_error_at(c->r->problems, place(node, "path"), "source %s: its folder may not be inside of data/, which only cupel writes", source->name);
@@ -182,6 +193,7 @@ static void check_landing(struct checker *c, const struct config_source *source)
 
 /* Two sources on one folder would race for its files. */
 static void check_unlike_others(struct checker *c, size_t index) {
+    must(index < c->config->sources_n);
     const struct config_source *source = &c->config->sources[index];
     for (size_t i = 0; i < index; i++) {
         const struct config_source *other = &c->config->sources[i];

@@ -46,6 +46,7 @@ struct config *config_defaults(const char *dir) {
 }
 
 void config_free(struct config **config) {
+    must(config);
     if (!*config) return;
     struct arena *arena = (*config)->arena;
     *config = NULL;
@@ -54,6 +55,7 @@ void config_free(struct config **config) {
 
 /* `lake` before `streams`, whose flush it is the default of, wherever they stand in the file. */
 static void read_root(struct option_reader *r, const struct yaml_node *root) {
+    must(root->kind == YAML_MAP);
     struct yaml_node *ordered = arena_new_one(r->arena, struct yaml_node);
     *ordered = *root;
     ordered->pairs = arena_new_array(r->arena, struct yaml_pair, root->n + 1);
@@ -92,6 +94,7 @@ static enum status parse(struct str text, const char *dir, const struct host *ho
 
 enum status config_parse(
     struct str text, const char *dir, const struct config_environment *environment, struct config **out, struct config_problems *problems, struct err *err) {
+    must(problems && out);
     return parse(text, dir, NULL, environment, out, problems, err);
 }
 
@@ -107,6 +110,7 @@ static const char *process_variable(void *context, const char *name) {
 
 /* `${file:…}`; relative names belong to the project folder. */
 static enum status secret_file(void *context, struct arena *arena, const char *path, struct str *out, struct err *err) {
+    must(path && out);
     const struct process_environment *e = context;
     const char *full = *path == '/' ? path : arena_printf(arena, "%s/%s", e->dir, path);
     return fs_read_all(e->host->fs, arena, full, YAML_SCALAR_BYTES_MAX, out, err);
@@ -144,6 +148,7 @@ const struct config_source *config_find_source(const struct config *config, stru
 }
 
 bool config_listen_is_loopback(const char *listen) {
+    must(listen);
     struct str text = str_of(listen);
     if (str_starts(text, STR("unix:")) || str_starts(text, STR("[::1]:")) || str_starts(text, STR("localhost:"))) return true;
     if (!str_starts(text, STR("127."))) return false;
@@ -168,6 +173,7 @@ const char *config_source_type_name(enum config_source_type type) {
 /* ---- showing ---- */
 
 static void write_section(struct buf *out, const struct option_section *section, const void *target, unsigned kind) {
+    must(target);
     struct json_writer w = json_write_to(out);
     json_begin_object(&w);
     config_show_section(&w, section, target, kind, false);

@@ -13,6 +13,7 @@ static void put_cell(struct buf *out, const char *text) { /* | ends a cell in Ma
 
 /* Choices, range, or length: whatever the type has. */
 static void put_limits(struct buf *out, const struct option *option) {
+    must(option->max >= option->min);
     ARENA_SCOPE(scratch);
     bool number = option->type == OPTION_NUMBER || option->type == OPTION_BYTES || option->type == OPTION_DURATION;
     if (option->choices) {
@@ -26,6 +27,7 @@ static void put_limits(struct buf *out, const struct option *option) {
 }
 
 static void put_option(struct buf *out, const struct option *option, bool sources) {
+    must(option->name && option->description);
     static const char *const kinds[] = {"all", "webhook", "landing", "", "poll"};
     buf_printf(out, "| `%s` | %s | ", option->name, config_option_types[option->type].name);
     if (sources) buf_printf(out, "%s | ", kinds[(option->flags & OPTION_SOURCE_TYPES) / OPTION_WEBHOOK]);
@@ -42,6 +44,7 @@ static void put_option(struct buf *out, const struct option *option, bool source
 
 /* A section's table, then those of the sections in it. */
 static void put_section(struct buf *out, const struct option_section *section) {
+    must(section->n > 0);
     bool sources = section == &config_source_section;
     buf_printf(out, "\n## %s%s%s%s\n\n", section->title, *section->name ? ": `" : "", section->name, *section->name ? "`" : "");
     buf_printf(
@@ -70,6 +73,7 @@ void config_write_options_md(struct buf *out) {
 /* ---- JSON Schema, draft 2020-12 ---- */
 
 static void put_property(struct json_writer *w, const struct option *option) {
+    must(option->description);
     json_name(w, option->name);
     json_begin_object(w);
     json_put_text(w, "description", option->description);
@@ -88,6 +92,7 @@ static bool named_before(const struct option_section *section, size_t index) {
 
 /* Every key once; see named_before. */
 static void put_properties(struct json_writer *w, const struct option_section *section) {
+    must(section->n > 0);
     for (size_t i = 0; i < section->n; i++) {
         const struct option *option = &section->options[i], *second = NULL;
         if (named_before(section, i)) continue;
@@ -116,6 +121,7 @@ static void put_properties(struct json_writer *w, const struct option_section *s
 }
 
 void config_schema_section(struct json_writer *w, const struct option_section *section) {
+    must(w && section);
     json_name(w, "type");
     json_begin_array(w);
     json_text(w, "object");

@@ -25,6 +25,7 @@ struct expansion {
 
 /* The file's content without the newline that editors and `echo` put at its end. */
 static void expand_file(struct expansion *x, struct str path) {
+    must(x->node->expanded);
     struct str content = STR_NULL;
     struct err err = {0};
     const struct config_environment *e = x->environment;
@@ -41,6 +42,7 @@ static void expand_file(struct expansion *x, struct str path) {
 
 /* NAME or NAME:-default. As in a shell, the default also stands for an empty value. */
 static void expand_variable(struct expansion *x, struct str inside) {
+    must(x->node->expanded);
     long at = str_find(inside, STR(":-"));
     struct str name = at >= 0 ? str_head(inside, (size_t)at) : inside;
     const struct config_environment *e = x->environment;
@@ -62,6 +64,7 @@ static void expand_variable(struct expansion *x, struct str inside) {
 
 /* One `${…}` at the start of *rest; moves behind it. */
 static void expand_one(struct expansion *x, struct str *rest) {
+    must(str_starts(*rest, STR("${")));
     const char *close = memchr(rest->p, '}', rest->n);
     if (!close) {
         config_error_at(x->problems, x->node, "${ without a closing }; write $${ for a plain ${");

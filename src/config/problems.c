@@ -8,6 +8,7 @@
 
 /* Counts always, keeps up to CONFIG_PROBLEMS_MAX. */
 static void add(struct config_problems *problems, bool warning, int line, int column, const char *format, va_list args) {
+    must(problems->n <= CONFIG_PROBLEMS_MAX);
     if (!warning) problems->errors++;
     if (problems->n == CONFIG_PROBLEMS_MAX) {
         problems->cut = true;
@@ -23,6 +24,7 @@ static void add(struct config_problems *problems, bool warning, int line, int co
 }
 
 void config_problem_add(struct config_problems *problems, bool warning, int line, int column, const char *format, ...) {
+    must(problems && format);
     va_list args;
     va_start(args, format);
     add(problems, warning, line, column, format, args);
@@ -38,6 +40,7 @@ void config_error_at(struct config_problems *problems, const struct yaml_node *n
 }
 
 void config_problems_free(struct config_problems *problems) {
+    must(problems);
     for (size_t i = 0; i < problems->n; i++) free(problems->list[i].text);
     free(problems->list);
     *problems = (struct config_problems){0};
@@ -62,6 +65,7 @@ static void write_one(const struct config_problem *problem, const char *file, st
 }
 
 void config_problems_write(const struct config_problems *problems, const char *file, struct buf *out) {
+    must(problems && file && out);
     for (size_t i = 0; i < problems->n; i++) {
         write_one(&problems->list[i], file, out);
         buf_char(out, '\n');

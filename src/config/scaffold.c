@@ -64,6 +64,7 @@ static const struct config_scaffold_file RETAIL[] = {{CONFIG_FILE, RETAIL_YAML},
     {"reference/page_categories.csv", PAGES_CSV}, {"landing/", NULL}, {"landing/pos/", NULL}, {"landing/inventory/", NULL}};
 
 enum status config_scaffold(const char *template_name, const struct config_scaffold_file **out, size_t *n, struct err *err) {
+    must(template_name && out && n);
     bool retail = strcmp(template_name, "retail") == 0;
     if (!retail && strcmp(template_name, "empty") != 0)
         return err_set(err, E_INVALID, "there is no template \"%s\"; there are retail and empty", template_name);
@@ -74,6 +75,7 @@ enum status config_scaffold(const char *template_name, const struct config_scaff
 
 /* The text with the project's name in it, quoted when YAML could take it for something else. */
 static void fill_in(struct buf *out, const char *text, const char *project) {
+    must(text && project);
     struct str rest = str_of(text), mark = STR("@PROJECT@");
     for (long at = str_find(rest, mark); at >= 0; at = str_find(rest, mark)) {
         buf_put(out, rest.p, (size_t)at);
@@ -91,6 +93,7 @@ static void fill_in(struct buf *out, const char *text, const char *project) {
 
 /* A folder, or a file that is not there yet. */
 static enum status make_one(const struct host *host, const char *dir, const struct config_scaffold_file *file, const char *project, struct err *err) {
+    must(file->path);
     AUTO_FREE char *path = mem_printf("%s/%s", dir, file->path);
     if (!file->text) {
         path[strlen(path) - 1] = '\0';
@@ -103,6 +106,7 @@ static enum status make_one(const struct host *host, const char *dir, const stru
 }
 
 enum status config_init(const struct host *host, const char *dir, const char *template_name, struct err *err) {
+    must(host && dir && template_name);
     const struct config_scaffold_file *files = NULL;
     size_t n = 0;
     enum status status = config_scaffold(template_name, &files, &n, err);

@@ -23,6 +23,7 @@ static const char *kind_names(unsigned kinds) {
 }
 
 void config_set_defaults(struct option_reader *r, const struct option_section *section, void *target) {
+    must(section && target);
     for (size_t i = 0; i < section->n; i++) {
         const struct option *option = &section->options[i];
         void *at = (char *)target + option->offset;
@@ -60,6 +61,7 @@ static void say_unknown(struct option_reader *r, const struct option_section *se
 
 /* One key with its value. */
 static void read_pair(struct option_reader *r, const struct option_section *section, const struct yaml_pair *pair, void *target, unsigned kind) {
+    must(pair->value);
     const struct option *option = find_option(section, pair->key, kind);
     if (!option) {
         say_unknown(r, section, pair, kind);
@@ -85,6 +87,7 @@ void config_read_section(struct option_reader *r, const struct option_section *s
 }
 
 void config_show_section(struct json_writer *w, const struct option_section *section, const void *target, unsigned kind, bool reveal) {
+    must(w && target);
     for (size_t i = 0; i < section->n; i++) {
         const struct option *option = &section->options[i];
         const struct option_type_row *type = &config_option_types[option->type];
@@ -99,6 +102,7 @@ void config_show_section(struct json_writer *w, const struct option_section *sec
 
 /* A stream with wrong settings is kept, so that sources that name it are not called dangling. */
 static void read_stream(struct option_reader *r, const struct yaml_pair *pair, struct config_stream *out) {
+    must(pair->value);
     ARENA_SCOPE(scratch);
     const struct yaml_node key = {.kind = YAML_TEXT, .raw = pair->key, .line = pair->line, .column = pair->column};
     config_set_defaults(r, &config_stream_section, out);
@@ -151,6 +155,7 @@ void config_show_streams(struct json_writer *w, const struct option *option, con
 
 /* false: it is left out of the list, because nothing can be checked about it. */
 static bool read_source(struct option_reader *r, const struct yaml_node *map, struct config_source *out) {
+    must(map && out);
     if (map->kind != YAML_MAP) {
         config_error_at(r->problems, map, "a source must be a map with name and type");
         return false;
@@ -176,6 +181,7 @@ static bool read_source(struct option_reader *r, const struct yaml_node *map, st
 }
 
 bool config_read_sources(struct option_reader *r, const struct option *option, const struct yaml_node *node, void *at) {
+    must(r->config);
     (void)at;
     if (node->is_null) return true;
     if (node->kind != YAML_LIST || node->n > SOURCES_MAX) {

@@ -13,6 +13,7 @@
 /* ---- words: how values stand in messages ---- */
 
 const char *config_quote(struct arena *arena, const struct yaml_node *node) {
+    must(node);
     if (node->kind == YAML_MAP) return "a map";
     if (node->kind == YAML_LIST) return "a list";
     struct str shown = str_head(node->raw, 60);
@@ -23,6 +24,7 @@ const char *config_quote(struct arena *arena, const struct yaml_node *node) {
 }
 
 const char *config_suggest(struct arena *arena, struct str given, const char *const *names) {
+    must(names);
     const char *best = NULL;
     int best_distance = 8;
     for (; *names; names++) {
@@ -38,6 +40,7 @@ const char *config_suggest(struct arena *arena, struct str given, const char *co
 
 /* `choices` as a NULL-ended list. */
 static const char **split_choices(struct arena *arena, const char *choices) {
+    must(choices);
     struct str rest = str_of(choices);
     size_t n = 0;
     const char **list = arena_zalloc(arena, (strlen(choices) + 2) * sizeof *list);
@@ -102,6 +105,7 @@ static bool need_text(READ_ARGS) {
 
 /* The usual problem. Returns false, so that a reader can end with it. */
 static bool wrong(struct option_reader *r, const struct option *option, const struct yaml_node *node, const char *wanted) {
+    must(wanted);
     ARENA_SCOPE(scratch);
     config_error_at(r->problems, node, "%s must be %s, not %s", option->name, wanted, config_quote(scratch, node));
     return false;
@@ -110,6 +114,7 @@ static bool wrong(struct option_reader *r, const struct option *option, const st
 /* ---- texts: every one is copied into the configuration's arena, with a NUL behind it ---- */
 
 static bool store_text(struct option_reader *r, const struct option *option, const struct yaml_node *node, void *at) {
+    must(option->max >= option->min);
     size_t n = node->text.n;
     if (n < (size_t)option->min) {
         config_error_at(r->problems, node, "%s may not be empty", option->name);
@@ -150,6 +155,7 @@ static bool read_name(READ_ARGS) {
 
 /* "customer.id", "items.0.sku", with an optional "$." in front. */
 static bool field_valid(struct str path) {
+    must(path.p || path.n == 0);
     if (str_starts(path, STR("$."))) path = str_from(path, 2);
     if (path.n == 0 || path.n > 256) return false;
     while (path.p) {
@@ -303,6 +309,7 @@ static bool read_duration(READ_ARGS) {
 }
 
 static bool read_choice(READ_ARGS) {
+    must(option->choices);
     ARENA_SCOPE(scratch);
     if (!need_text(r, option, node, at)) return false;
     const char **choices = split_choices(scratch, option->choices);
@@ -379,6 +386,7 @@ static bool read_dedupe(READ_ARGS) {
 
 /* One entry of `protect`. */
 static bool read_policy(struct option_reader *r, const struct yaml_pair *pair, struct config_protect *out) {
+    must(pair->value);
     static const struct option policy = {.name = "policy", .type = OPTION_CHOICE, .choices = "encrypt|tokenise|mask"};
     const struct yaml_node key = {.kind = YAML_TEXT, .raw = pair->key, .text = pair->key, .line = pair->line, .column = pair->column};
     int value = 0;
@@ -421,6 +429,7 @@ static bool read_protect(READ_ARGS) {
 }
 
 static bool read_section(READ_ARGS) {
+    must(option->section);
     size_t before = r->problems->errors;
     if (node->kind != YAML_MAP && !node->is_null) return wrong(r, option, node, "a map");
     config_read_section(r, option->section, node, at, 0);
@@ -429,6 +438,7 @@ static bool read_section(READ_ARGS) {
 
 /* `off` in words, or a section; the mode says which. YAML 1.1 readers make false of a plain off, so that is taken as well. */
 static bool read_tls(READ_ARGS) {
+    must(option->section);
     struct config_tls *tls = at;
     if (node->kind == YAML_TEXT && !node->is_null && (str_is(node->text, "off") || str_is(node->text, "false"))) {
         tls->mode = TLS_OFF;
@@ -442,6 +452,7 @@ static bool read_tls(READ_ARGS) {
 
 /* Kept with its nodes, so that a later version's reader, or `check`, can look at it. */
 static bool read_later(READ_ARGS) {
+    must(r->config);
     (void)at;
     size_t entries = node->kind == YAML_TEXT ? !node->is_null : node->n;
     struct config *config = r->config;
@@ -475,6 +486,7 @@ static void show_choice(SHOW_ARGS) {
     json_text(w, split_choices(scratch, option->choices)[*(const int *)at]);
 }
 static void show_list(struct json_writer *w, const struct texts *texts, bool hidden) {
+    must(texts);
     json_begin_array(w);
     for (size_t i = 0; i < texts->n; i++) json_text(w, hidden ? "***" : texts->list[i]);
     json_end_array(w);
@@ -482,6 +494,7 @@ static void show_list(struct json_writer *w, const struct texts *texts, bool hid
 static void show_texts(SHOW_ARGS) { show_list(w, at, false); }
 static void show_secrets(SHOW_ARGS) { show_list(w, at, !reveal); }
 static void show_dedupe(SHOW_ARGS) {
+    must(at);
     const struct config_dedupe_key *dedupe = at;
     ARENA_SCOPE(scratch);
     static const char *const names[] = {[DEDUPE_NONE] = "none", [DEDUPE_BODY] = "body"};
@@ -491,6 +504,7 @@ static void show_dedupe(SHOW_ARGS) {
                                             : names[dedupe->kind]);
 }
 static void show_protect(SHOW_ARGS) {
+    must(at);
     static const char *const policies[] = {[PROTECT_ENCRYPT] = "encrypt", [PROTECT_TOKENISE] = "tokenise", [PROTECT_MASK] = "mask"};
     const struct config_protection *protection = at;
     json_begin_object(w);
@@ -504,6 +518,7 @@ static void show_section(SHOW_ARGS) {
     json_end_object(w);
 }
 static void show_tls(SHOW_ARGS) {
+    must(at);
     const struct config_tls *tls = at;
     if (tls->mode == TLS_ON)
         show_section(w, option, at, reveal);
@@ -520,6 +535,7 @@ static void schema_name(SCHEMA_ARGS) {
 }
 /* Numbers, sizes and times may also come from the environment: texts. */
 static void schema_number(SCHEMA_ARGS) {
+    must(option->max > option->min);
     json_name(w, "anyOf");
     json_begin_array(w);
     json_begin_object(w);
@@ -542,6 +558,7 @@ static void schema_quantity(SCHEMA_ARGS) {
     json_put_text(w, "pattern", "^([0-9]+ ?(ms|s|m|min|h|d)|0|.*\\$\\{.*)$");
 }
 static void schema_choice(SCHEMA_ARGS) {
+    must(option->choices);
     ARENA_SCOPE(scratch);
     json_name(w, "enum");
     json_begin_array(w);

@@ -20,6 +20,7 @@ struct reader {
 
 /* The first such problem only: what comes after it would be guesses. */
 static void stop(struct reader *r, int line, int column, const char *text) {
+    must(text);
     if (!r->stopped) config_problem_add(r->problems, false, line, column, "%s", text);
     r->stopped = true;
 }
@@ -58,6 +59,7 @@ static struct yaml_node *new_node(struct reader *r, enum yaml_kind kind, const y
 
 /* Every node of the tree passes here once per place where it is used. */
 static bool count_weight(struct reader *r, const struct yaml_node *node, size_t weight) {
+    must(weight > 0);
     r->weight += weight;
     if (r->weight <= YAML_NODES_MAX) return true;
     stop(r, node->line, node->column, "the file is too large: more than 100000 values (aliases counted as what they stand for)");
@@ -66,6 +68,7 @@ static bool count_weight(struct reader *r, const struct yaml_node *node, size_t 
 
 /* Text of a scalar, expanded. Whether it is a number is the option's business, so quotes make no difference but for null. */
 static struct yaml_node *read_scalar(struct reader *r, const yaml_event_t *event) {
+    must(event->type == YAML_SCALAR_EVENT);
     struct yaml_node *node = new_node(r, YAML_TEXT, event);
     node->raw = arena_str(r->arena, str_make(event->data.scalar.value, event->data.scalar.length));
     bool plain = event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
@@ -86,6 +89,7 @@ static void *grow(struct arena *arena, void *list, size_t n, size_t size) {
 }
 
 static void read_list(struct reader *r, struct yaml_node *list, int depth, struct str text) {
+    must(list->kind == YAML_LIST);
     yaml_event_t event;
     while (next_event(r, &event, text)) {
         bool end = event.type == YAML_SEQUENCE_END_EVENT;
@@ -118,6 +122,7 @@ static bool key_is_usable(struct reader *r, const struct yaml_node *map, const s
 }
 
 static void read_map(struct reader *r, struct yaml_node *map, int depth, struct str text) {
+    must(map->kind == YAML_MAP);
     struct map *seen = map_new();
     yaml_event_t event;
     while (next_event(r, &event, text)) {
@@ -216,6 +221,7 @@ struct yaml_node *yaml_read(struct arena *arena, struct str text, const struct c
 }
 
 const struct yaml_pair *yaml_pair_of(const struct yaml_node *map, const char *key) {
+    must(key);
     for (size_t i = 0; map && map->kind == YAML_MAP && i < map->n; i++) {
         if (str_is(map->pairs[i].key, key)) return &map->pairs[i];
     }
@@ -223,6 +229,7 @@ const struct yaml_pair *yaml_pair_of(const struct yaml_node *map, const char *ke
 }
 
 const struct yaml_node *yaml_get(const struct yaml_node *map, const char *key) {
+    must(key);
     const struct yaml_pair *pair = yaml_pair_of(map, key);
     return pair ? pair->value : NULL;
 }
