@@ -24,6 +24,7 @@ struct http_route {
     void *context;
     uint64_t body_bytes_max; /* before decompression; 0: the server's */
     bool decompress; /* Content-Encoding gzip, deflate, zstd are undone before the handler, up to decompressed_bytes_max */
+    bool decompress_later; /* with decompress: not before the handler asks for it (http_decompress), so that nobody unknown makes work */
     bool raw_body; /* keep the received bytes too (signatures) */
     const char *summary; /* for /v1/openapi.json */
     const char *operation; /* operationId for openapi */
@@ -60,6 +61,8 @@ struct str http_query(struct http_request *r, const char *name); /* p NULL when 
 struct str http_header(struct http_request *r, const char *name); /* p NULL when absent; several are joined by ", " */
 void http_headers_each(struct http_request *r, void (*f)(void *context, struct str name, struct str value), void *context);
 struct str http_body(struct http_request *r); /* decompressed when the route asks; JSON_PADDING readable bytes behind it */
+/* For routes with decompress_later, once: http_body is then the decompressed one. E_MEDIA_TYPE, E_INVALID, E_LIMIT, E_BUSY otherwise. */
+enum status http_decompress(struct http_request *r, struct err *err);
 struct str http_raw_body(struct http_request *r); /* as received (routes with raw_body) */
 struct str http_content_type(struct http_request *r); /* lower case, without parameters */
 struct arena *http_arena(struct http_request *r);

@@ -251,7 +251,8 @@ static enum MHD_Result accept_chunk(struct http_request *r, const char *bytes, s
     return MHD_YES;
 }
 
-static enum status decode_body(struct http_request *r, struct err *err) {
+enum status http_decompress(struct http_request *r, struct err *err) {
+    must(!r->decoded_memory);
     enum coding coding;
     enum status st = coding_parse(r->known[KNOWN_CONTENT_ENCODING], &coding, err);
     if (st != OK || coding == CODING_NONE) return st;
@@ -269,7 +270,7 @@ static void handle(void *context) {
     struct err err = r->refused;
     if (err.status == OK && r->body_n) {
         memset(r->body + r->body_n, 0, BODY_SLACK);
-        decode_body(r, &r->refused);
+        if (!r->route->spec.decompress_later) http_decompress(r, &r->refused);
         err = r->refused;
     }
     if (err.status != OK) {

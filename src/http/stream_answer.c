@@ -44,6 +44,7 @@ static void first_chunk_done(struct stream_answer *s, const struct err *err) {
         return;
     }
     struct err copy = *err;
+    if (r->watched) watch_forget(r); /* before `end` takes away what its call-back points to */
     r->stream = NULL;
     stream_free(s);
     r->code = 0;

@@ -42,5 +42,9 @@ void hook(void *context, struct http_request *r) {
         reject(source, r, &err);
         return;
     }
+    if (http_decompress(r, &err) != OK) {
+        http_answer_problem(r, &err, STR_NULL);
+        return;
+    }
     if (!hook_question_signed(source, r, ingest)) take(ingest, source, r);
 }

@@ -276,6 +276,7 @@ size_t ingest_routes(struct ingest *ingest, struct http_route *out) {
         {.method = "*",
             .pattern = "/hooks/{source}",
             .handler = hook,
+            .decompress_later = true,
             .decompress = true,
             .raw_body = true,
             .access = ACCESS_SELF,

@@ -1,6 +1,7 @@
 """Webhooks: every scheme with right and wrong signatures, set-up questions, what is kept and what never is, real payloads byte for byte."""
 
 import base64
+import gzip
 import hashlib
 import hmac
 import json
@@ -216,6 +217,20 @@ def test_bodies_are_kept_as_they_are(p):
     assert [raw(e) for e in stored] == bodies
     assert [e["_valid_json"] for e in stored] == [True, False, True, False, False, True, False]
     assert refused(send(p, "shop", b"", shopify(b"")), 400)
+
+
+def test_compressed_bodies_are_signed_as_sent(p):
+    body = b'{"n":1}' + b" " * 2_000_000
+    packed = gzip.compress(body)
+    encoding = {"Content-Encoding": "gzip"}
+    assert send(p, "gh", packed, {**github(packed), **encoding}).status_code == 200
+    refused(send(p, "gh", packed, {**github(body), **encoding}))
+    bomb = gzip.compress(bytes(300_000_000))
+    refused(send(p, "gh", bomb, {**github(body), **encoding}))  # nothing is unpacked for strangers
+    refused(send(p, "gh", bomb, {**github(bomb), **encoding}), 413)
+    refused(send(p, "gh", packed[:-9], {**github(packed[:-9]), **encoding}), 400)
+    refused(send(p, "gh", body, {**github(body), "Content-Encoding": "br"}), 415)
+    assert [raw(e) for e in events(p, "github", 2)] == [body]
 
 
 def test_invalid_json_by_configuration(p):
