@@ -449,3 +449,20 @@ def test_reload_takes_new_settings_without_losing_requests(p):
     end = p.get("/v1/streams/plain").json()["state"][0]["end_offset"]
     events = [json.loads(e["payload"]) for offset in range(0, end, 10000) for e in read(p, "plain", offset=offset, limit=10000)["events"]]
     assert [e["email"] for e in events if "email" in e] == ["a@b.c", "***"]
+
+
+def test_full_log_is_503_and_reads_go_on(make_project):
+    p = make_project("log: {max_bytes: 16MiB, segment_bytes: 1MiB}\nlake: {flush: {bytes: 4GB, seconds: 86400}}\n" + YAML)
+    stored = 0
+    for _ in range(60):
+        answer = p.post_ndjson("plain", [{"n": stored + i, "pad": "x" * 1000} for i in range(500)])
+        if answer.status_code != 202:
+            break
+        stored += 500
+    shown = problem(answer, 503)
+    assert int(answer.headers["Retry-After"]) >= 1 and "urn:cupel:problem:" in shown["type"]
+    assert 5_000 < stored < 20_000
+    assert [json.loads(e["payload"])["n"] for e in read(p, "plain", offset=stored - 3)["events"]] == [stored - 3, stored - 2, stored - 1]
+    assert read(p, "plain", offset=stored + 1000)["events"] == []
+    assert p.get("/health/live").status_code == 200
+    assert p.stop() == 0
