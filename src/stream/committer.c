@@ -237,8 +237,8 @@ static void publish_frames(struct stream_log *log, struct segment *active, struc
     }
 }
 
-/* The group is synced: make it visible. The only place where the durable position and the partitions' ends move. Keys and answers are entered after the lock
- * is released: only the committer looks into these tables. */
+/* The group is synced: make it visible. The only place where the durable position and the partitions' ends move. Keys and answers are entered after
+ * the lock is released: only the committer looks into these tables. */
 static void publish(struct stream_log *log, struct group *g, uint64_t at) {
     struct segment *active = active_segment(log);
     must(at == active->end && at + g->bytes_n <= active->capacity);

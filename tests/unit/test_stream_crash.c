@@ -235,8 +235,8 @@ static void check_found(struct history *h) {
         if (may_be_missing(h, x->id)) d = -1; /* its segment had been deleted, and came back because the power went before the folder was synced */
         if (d >= 0 && dedupe_seen[s->request.stream][d]++ > 0) {
             struct event_address a = address_of(x->id);
-            fail_msg("seed %llu: dedupe key %d is twice in stream %u; here partition %u offset %llu, request %d, trims %d", (unsigned long long)h->seed, d, a.stream,
-                a.partition, (unsigned long long)a.offset, x->request, h->trims);
+            fail_msg("seed %llu: dedupe key %d is twice in stream %u; here partition %u offset %llu, request %d, trims %d", (unsigned long long)h->seed, d,
+                a.stream, a.partition, (unsigned long long)a.offset, x->request, h->trims);
         }
         if (h->seen_before[x->request][x->record]) CHECK(h, memcmp(&h->seen_id[x->request][x->record], &x->id, 16) == 0);
         h->seen_before[x->request][x->record] = 1;
