@@ -195,8 +195,8 @@ enum status committer_start_segment(struct stream_log *log, uint64_t bytes, stru
 
 /* ---- one group ---- */
 
-/* The one write and the one sync of a group, in a new segment when it does not fit the active one. On failure nothing has become visible and the region is lost:
- * what the page cache shows of it after a failed sync says nothing about the disk. */
+/* The one write and the one sync of a group, in a new segment when it does not fit the active one. On failure nothing has become visible and the region is
+ * lost: what the page cache shows of it after a failed sync says nothing about the disk. */
 static enum status write_group(struct stream_log *log, struct group *g, uint64_t *at, struct err *err) {
     struct segment *active = active_segment(log);
     size_t size = group_size(g);
