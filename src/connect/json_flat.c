@@ -171,6 +171,7 @@ static bool read_nested(struct reader *r) {
             if (!read_string(r, NULL)) return false;
         } else if (!read_bare(r))
             return false;
+        must(depth > 0); /* the first value was a list */
         while (!opened) { /* behind a value: close what ends here, or go on behind a comma */
             skip_blanks(r);
             if (take(r, object[depth - 1] ? '}' : ']')) {

@@ -40,7 +40,7 @@ static enum status add_stream(struct ingest *ingest, struct table *table, const 
     const struct config_stream *c = from->config;
     struct arena *arena = table->arena;
     struct stream_rules *rules = arena_new_one(arena, struct stream_rules);
-    must(c && c->name && from->number > 0 && from->number <= EVENT_STREAM_MAX);
+    must(c->name && from->number > 0 && from->number <= EVENT_STREAM_MAX);
     rules->name = arena_strdup(arena, c->name);
     rules->number = from->number;
     rules->key = c->key ? str_of(arena_strdup(arena, c->key)) : STR_NULL;
