@@ -217,7 +217,7 @@ static const struct question questions[] = {
 };
 
 static enum status ask_one(struct demo *d, const struct question *q, struct err *err) {
-    json_t *rows, *row;
+    json_t *rows = NULL, *row;
     size_t i;
     int64_t began_us = host_monotonic_us(&d->cli->host);
     enum status status = ask_sql(d, q->sql, &rows, err);
@@ -267,7 +267,7 @@ static const struct tally tallies[] = {
 };
 
 static enum status one_value(struct demo *d, const char *sql, char *out, size_t size, struct err *err) {
-    json_t *rows;
+    json_t *rows = NULL;
     enum status status = ask_sql(d, sql, &rows, err);
     if (status != OK) return status;
     json_t *value = json_object_get(json_array_get(rows, 0), "n");
