@@ -1,7 +1,10 @@
 /* Conservation: what came in is somewhere, per hop and receipt hour.
  *
- *   stream: received = landed + in the log + deleted.  received: the frames in the log, and the ledger's account of segments that are gone. landed: the ledger's account,
- *           written in the same transaction as the commit. In the log: counted by the log itself from positions. Three sources that do not know each other.
+ *   stream: received = landed + in the log + deleted. Three sources that do not know each other:
+ *           received: the frames in the log, and the ledger's account of segments that are gone;
+ *           landed: the ledger's account, written in the same transaction as the commit;
+ *           in the log: counted by the log itself from positions.
+ *           deleted: with the data of a stream of this name, on purpose.
  *           missing: offsets that bronze was given without their records, because the log lost them (damage set aside). Said by the flush, not made good.
  *   file:   rows read = landed + quarantined.
  *   deep:   besides, the rows of each bronze table are counted per hour by SQL. */
