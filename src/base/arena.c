@@ -103,7 +103,9 @@ char *arena_strndup(struct arena *arena, const char *bytes, size_t n) {
 
 char *arena_strdup(struct arena *arena, const char *text) { return arena_strndup(arena, text, strlen(text)); }
 
-struct str arena_str(struct arena *arena, struct str s) { return (struct str){arena_strndup(arena, s.p, s.n), s.n}; }
+struct str arena_str(struct arena *arena, struct str s) {
+    return (struct str){arena_strndup(arena, s.p, s.n), s.n};
+}
 
 char *arena_vprintf(struct arena *arena, const char *format, va_list args) {
     va_list again;

@@ -17,11 +17,11 @@ void arena_free(struct arena **arena); /* frees all, sets *arena to NULL; NULL i
 void arena_reset(struct arena *arena); /* forgets all allocations, keeps one block for reuse */
 size_t arena_bytes(const struct arena *arena); /* bytes taken from the system */
 
-void *arena_alloc(struct arena *arena, size_t size);  /* not zeroed */
+void *arena_alloc(struct arena *arena, size_t size); /* not zeroed */
 void *arena_zalloc(struct arena *arena, size_t size); /* zeroed */
 char *arena_strdup(struct arena *arena, const char *text);
 char *arena_strndup(struct arena *arena, const char *bytes, size_t n); /* adds a NUL */
-struct str arena_str(struct arena *arena, struct str s);               /* a copy, NUL behind it */
+struct str arena_str(struct arena *arena, struct str s); /* a copy, NUL behind it */
 char *arena_printf(struct arena *arena, const char *format, ...) __attribute__((format(printf, 2, 3)));
 char *arena_vprintf(struct arena *arena, const char *format, va_list args);
 

@@ -52,9 +52,9 @@ enum status err_set_errno(struct err *err, int error_number, const char *format,
 /* Puts "prefix: " before the text already there; status is kept and returned. */
 enum status err_prefix(struct err *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-const char *status_name(enum status status);   /* "E_INVALID" */
-const char *status_title(enum status status);  /* "invalid input" */
-int status_http(enum status status);           /* 400 */
-int status_exit_code(enum status status);      /* 0, 1 or 2 */
+const char *status_name(enum status status); /* "E_INVALID" */
+const char *status_title(enum status status); /* "invalid input" */
+int status_http(enum status status); /* 400 */
+int status_exit_code(enum status status); /* 0, 1 or 2 */
 
 #endif

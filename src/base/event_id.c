@@ -22,8 +22,8 @@ bool event_id_read(struct event_id id, struct event_address *out) {
     hi = __builtin_bswap64(hi);
     lo = __builtin_bswap64(lo);
     if ((hi >> 12 & 15) != 7 || lo >> 62 != 2 || (lo & 63) != 0) return false;
-    *out = (struct event_address){
-        .received_ms = (int64_t)(hi >> 16), .stream = hi & 0xFFF, .partition = lo >> 52 & 0x3FF, .offset = lo >> 6 & EVENT_OFFSET_MAX};
+    *out =
+        (struct event_address){.received_ms = (int64_t)(hi >> 16), .stream = hi & 0xFFF, .partition = lo >> 52 & 0x3FF, .offset = lo >> 6 & EVENT_OFFSET_MAX};
     return true;
 }
 

@@ -17,8 +17,8 @@
 
 #include "base/str.h"
 
-#define EVENT_STREAM_MAX 4095      /* highest stream number */
-#define EVENT_PARTITIONS_MAX 1024  /* partitions of a stream */
+#define EVENT_STREAM_MAX 4095 /* highest stream number */
+#define EVENT_PARTITIONS_MAX 1024 /* partitions of a stream */
 #define EVENT_OFFSET_MAX ((UINT64_C(1) << 46) - 1)
 #define EVENT_ID_TEXT 36
 
@@ -35,7 +35,7 @@ struct event_id {
 
 struct event_id event_id_make(struct event_address address);
 bool event_id_read(struct event_id id, struct event_address *out); /* false: not one of ours (version, variant, low bits) */
-void event_id_text(struct event_id id, char out[EVENT_ID_TEXT]);   /* lower-case with dashes, no NUL */
-bool event_id_parse(struct str text, struct event_id *out);        /* any case; false when not a UUID */
+void event_id_text(struct event_id id, char out[EVENT_ID_TEXT]); /* lower-case with dashes, no NUL */
+bool event_id_parse(struct str text, struct event_id *out); /* any case; false when not a UUID */
 
 #endif

@@ -26,8 +26,8 @@ static uint32_t crc_software(uint32_t crc, const unsigned char *p, size_t n) {
         uint64_t v;
         memcpy(&v, p, 8);
         v ^= crc;
-        crc = crc_table[7][v & 255] ^ crc_table[6][v >> 8 & 255] ^ crc_table[5][v >> 16 & 255] ^ crc_table[4][v >> 24 & 255] ^
-              crc_table[3][v >> 32 & 255] ^ crc_table[2][v >> 40 & 255] ^ crc_table[1][v >> 48 & 255] ^ crc_table[0][v >> 56];
+        crc = crc_table[7][v & 255] ^ crc_table[6][v >> 8 & 255] ^ crc_table[5][v >> 16 & 255] ^ crc_table[4][v >> 24 & 255] ^ crc_table[3][v >> 32 & 255] ^
+            crc_table[2][v >> 40 & 255] ^ crc_table[1][v >> 48 & 255] ^ crc_table[0][v >> 56];
         p += 8;
         n -= 8;
     }

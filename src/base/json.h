@@ -24,14 +24,14 @@ void json_end_object(struct json_writer *w);
 void json_begin_array(struct json_writer *w);
 void json_end_array(struct json_writer *w);
 void json_name(struct json_writer *w, const char *name);
-void json_str(struct json_writer *w, struct str value);  /* invalid UTF-8 becomes U+FFFD; p NULL gives null */
+void json_str(struct json_writer *w, struct str value); /* invalid UTF-8 becomes U+FFFD; p NULL gives null */
 void json_text(struct json_writer *w, const char *value);
 void json_int(struct json_writer *w, int64_t value);
 void json_uint(struct json_writer *w, uint64_t value);
-void json_double(struct json_writer *w, double value);   /* not finite gives null */
+void json_double(struct json_writer *w, double value); /* not finite gives null */
 void json_bool(struct json_writer *w, bool value);
 void json_null(struct json_writer *w);
-void json_raw(struct json_writer *w, struct str json);   /* already valid JSON */
+void json_raw(struct json_writer *w, struct str json); /* already valid JSON */
 /* name and value in one step */
 void json_put_str(struct json_writer *w, const char *name, struct str value);
 void json_put_text(struct json_writer *w, const char *name, const char *value);
@@ -48,8 +48,8 @@ struct json_scanner; /* one per thread; reuses its memory */
 struct json_scanner *json_scanner_new(size_t size_max);
 void json_scanner_free(struct json_scanner **scanner);
 
-/* Validates one whole JSON text (RFC 8259, UTF-8, depth up to JSON_DEPTH_MAX, numbers of any size). `text.p` must have JSON_PADDING readable bytes behind it: keep the
- * body in a buffer with that much reserve. The document stays loaded in the scanner until the next call. E_INVALID with byte position otherwise. */
+/* Validates one whole JSON text (RFC 8259, UTF-8, depth up to JSON_DEPTH_MAX, numbers of any size). `text.p` must have JSON_PADDING readable bytes behind it: keep
+ * the body in a buffer with that much reserve. The document stays loaded in the scanner until the next call. E_INVALID with byte position otherwise. */
 enum status json_scan(struct json_scanner *scanner, struct str text, struct err *err);
 /* Kind of the loaded document: '{', '[', '"', '0' (number), 't', 'f', 'n'. */
 char json_scan_kind(struct json_scanner *scanner);

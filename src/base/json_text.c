@@ -11,7 +11,9 @@
 
 /* ---- writer ---- */
 
-struct json_writer json_write_to(struct buf *out) { return (struct json_writer){.out = out}; }
+struct json_writer json_write_to(struct buf *out) {
+    return (struct json_writer){.out = out};
+}
 
 static void before_value(struct json_writer *w) {
     if (w->after_name) {
@@ -258,7 +260,8 @@ enum status json_split_array(struct str t, size_t max, struct str **out, size_t 
 
 /* ---- exact numbers ---- */
 
-/* Value of member `name` in the object at i, or of element `name` (digits) in the array at i; position of the value or SIZE_MAX. Names with escapes do not match. */
+/* Value of member `name` in the object at i, or of element `name` (digits) in the array at i; position of the value or SIZE_MAX. Names with escapes do not
+ * match. */
 static size_t find_member(struct str t, size_t i, struct str name) {
     bool object = t.p[i] == '{';
     uint64_t wanted = 0, index = 0;

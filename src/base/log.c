@@ -39,7 +39,8 @@ enum log_level log_level_parse(struct str name, bool *ok) {
     return LOG_INFO;
 }
 
-static void json_line(struct buf *out, const char *at, enum log_level level, const char *room, const char *message, const struct log_field *const *fields, size_t n) {
+static void json_line(
+    struct buf *out, const char *at, enum log_level level, const char *room, const char *message, const struct log_field *const *fields, size_t n) {
     struct json_writer w = json_write_to(out);
     json_begin_object(&w);
     json_put_text(&w, "at", at);
@@ -73,7 +74,8 @@ static void human_text(struct buf *out, struct str s) {
     if (quote) buf_char(out, '"');
 }
 
-static void human_line(struct buf *out, const char *at, enum log_level level, const char *room, const char *message, const struct log_field *const *fields, size_t n) {
+static void human_line(
+    struct buf *out, const char *at, enum log_level level, const char *room, const char *message, const struct log_field *const *fields, size_t n) {
     buf_printf(out, "%s %-5s %-7s ", at, level_names[level], room);
     buf_text(out, message);
     for (size_t i = 0; i < n; i++) {

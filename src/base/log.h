@@ -27,10 +27,10 @@ struct log_field {
 #define LOG_DBL(name_, v) (&(struct log_field){.name = (name_), .kind = LOG_FIELD_DOUBLE, .d = (v)})
 
 struct log_options {
-    enum log_level level;   /* records below are dropped */
-    bool json;              /* JSON lines on stderr instead of human lines */
-    bool quiet;             /* nothing on stderr below LOG_ERROR (interactive commands) */
-    const char *process;    /* "server" or "engine", put into each record; not copied */
+    enum log_level level; /* records below are dropped */
+    bool json; /* JSON lines on stderr instead of human lines */
+    bool quiet; /* nothing on stderr below LOG_ERROR (interactive commands) */
+    const char *process; /* "server" or "engine", put into each record; not copied */
 };
 
 void log_configure(struct log_options options);

@@ -21,7 +21,9 @@ struct map {
     size_t index_size; /* power of two, at least twice `cap` */
 };
 
-struct map *map_new(void) { return mem_zalloc(sizeof(struct map)); }
+struct map *map_new(void) {
+    return mem_zalloc(sizeof(struct map));
+}
 
 void map_free(struct map **map) {
     if (!map || !*map) return;

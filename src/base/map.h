@@ -10,11 +10,11 @@
 struct map;
 
 struct map *map_new(void);
-void map_free(struct map **map);                               /* values are not freed */
+void map_free(struct map **map); /* values are not freed */
 size_t map_count(const struct map *map);
-void *map_get(const struct map *map, struct str key);          /* NULL when absent */
-void *map_put(struct map *map, struct str key, void *value);   /* value not NULL; returns the value replaced, or NULL */
-void *map_remove(struct map *map, struct str key);             /* the value removed, or NULL */
+void *map_get(const struct map *map, struct str key); /* NULL when absent */
+void *map_put(struct map *map, struct str key, void *value); /* value not NULL; returns the value replaced, or NULL */
+void *map_remove(struct map *map, struct str key); /* the value removed, or NULL */
 /* Iteration in insertion order: `size_t at = 0; struct str k; void *v; while (map_next(map, &at, &k, &v))`. The map may not change meanwhile. */
 bool map_next(const struct map *map, size_t *at, struct str *key, void **value);
 

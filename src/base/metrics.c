@@ -20,7 +20,7 @@ struct series {
     struct series *next;
     char *values[LABELS_MAX];
     int labels_n;
-    _Atomic int64_t value;           /* counters, gauges; histograms: count */
+    _Atomic int64_t value; /* counters, gauges; histograms: count */
     _Atomic int64_t sum_ns;
     _Atomic int64_t buckets[BUCKETS];
 };

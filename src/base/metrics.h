@@ -12,10 +12,10 @@
 enum metric_kind { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
 
 struct metric {
-    const char *name;      /* "cupel_http_requests_total": unit last, _total for counters */
-    const char *help;      /* one sentence */
+    const char *name; /* "cupel_http_requests_total": unit last, _total for counters */
+    const char *help; /* one sentence */
     enum metric_kind kind;
-    const char *labels;    /* comma-separated label names, "" for none */
+    const char *labels; /* comma-separated label names, "" for none */
     /* private */
     struct metric *next;
     struct series *series;
@@ -26,8 +26,8 @@ struct series;
 
 /* The series for these label values (as many as the metric has labels, strings). */
 struct series *metric_series(struct metric *metric, ...);
-void series_add(struct series *series, int64_t n);          /* counters, gauges */
-void series_set(struct series *series, int64_t value);      /* gauges */
+void series_add(struct series *series, int64_t n); /* counters, gauges */
+void series_set(struct series *series, int64_t value); /* gauges */
 void series_observe(struct series *series, double seconds); /* histograms: log-spaced buckets from 50 us to 100 s */
 int64_t series_value(const struct series *series);
 double series_quantile(const struct series *series, double q); /* histograms: seconds, by bucket interpolation */

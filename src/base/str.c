@@ -13,9 +13,7 @@ bool str_ieq(struct str a, struct str b) {
 }
 
 bool str_starts(struct str s, struct str prefix) { return s.n >= prefix.n && (prefix.n == 0 || memcmp(s.p, prefix.p, prefix.n) == 0); }
-bool str_ends(struct str s, struct str suffix) {
-    return s.n >= suffix.n && (suffix.n == 0 || memcmp(s.p + s.n - suffix.n, suffix.p, suffix.n) == 0);
-}
+bool str_ends(struct str s, struct str suffix) { return s.n >= suffix.n && (suffix.n == 0 || memcmp(s.p + s.n - suffix.n, suffix.p, suffix.n) == 0); }
 
 int str_cmp(struct str a, struct str b) {
     size_t n = a.n < b.n ? a.n : b.n;
@@ -29,8 +27,12 @@ struct str str_trim(struct str s) {
     return s;
 }
 
-struct str str_from(struct str s, size_t start) { return start >= s.n ? (struct str){s.p + s.n, 0} : (struct str){s.p + start, s.n - start}; }
-struct str str_head(struct str s, size_t n) { return (struct str){s.p, n < s.n ? n : s.n}; }
+struct str str_from(struct str s, size_t start) {
+    return start >= s.n ? (struct str){s.p + s.n, 0} : (struct str){s.p + start, s.n - start};
+}
+struct str str_head(struct str s, size_t n) {
+    return (struct str){s.p, n < s.n ? n : s.n};
+}
 
 struct str str_cut(struct str *s, char sep) {
     const char *at = s->n ? memchr(s->p, sep, s->n) : NULL;
@@ -134,8 +136,8 @@ static bool scaled(struct str s, const struct unit *units, uint64_t *out) {
 }
 
 bool str_to_bytes(struct str s, uint64_t *out) {
-    static const struct unit units[] = {{"", 1}, {"B", 1}, {"KB", 1000}, {"MB", 1000000}, {"GB", 1000000000}, {"TB", 1000000000000},
-        {"KiB", 1024}, {"MiB", 1048576}, {"GiB", 1073741824}, {"TiB", 1099511627776}, {0}};
+    static const struct unit units[] = {{"", 1}, {"B", 1}, {"KB", 1000}, {"MB", 1000000}, {"GB", 1000000000}, {"TB", 1000000000000}, {"KiB", 1024},
+        {"MiB", 1048576}, {"GiB", 1073741824}, {"TiB", 1099511627776}, {0}};
     return scaled(s, units, out);
 }
 

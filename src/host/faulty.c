@@ -23,7 +23,7 @@ struct node {
     struct node *next;
     uint64_t inode, device;
     struct pending *head, **tail; /* oldest first */
-    uint64_t pending_end;         /* size as readers of this process see it */
+    uint64_t pending_end; /* size as readers of this process see it */
 };
 
 enum { FILES_MAX = 65536, PAGE = 4096 };
@@ -316,9 +316,23 @@ const struct fs *fs_faulty(const struct fs *below, const char *spec) {
     f->journal = -1;
     mutex_init(&f->lock);
     parse_spec(f, spec);
-    f->fs = (struct fs){.self = f, .open = faulty_open, .close = faulty_close, .pread = faulty_pread, .pwrite = faulty_pwrite, .sync_data = faulty_sync_data,
-        .allocate = faulty_allocate, .truncate = faulty_truncate, .stat = faulty_stat, .stat_file = faulty_stat_file, .rename = faulty_rename,
-        .unlink = faulty_unlink, .mkdir = faulty_mkdir, .rmdir = faulty_rmdir, .list = faulty_list, .sync_dir = faulty_sync_dir, .free_bytes = faulty_free_bytes};
+    f->fs = (struct fs){.self = f,
+        .open = faulty_open,
+        .close = faulty_close,
+        .pread = faulty_pread,
+        .pwrite = faulty_pwrite,
+        .sync_data = faulty_sync_data,
+        .allocate = faulty_allocate,
+        .truncate = faulty_truncate,
+        .stat = faulty_stat,
+        .stat_file = faulty_stat_file,
+        .rename = faulty_rename,
+        .unlink = faulty_unlink,
+        .mkdir = faulty_mkdir,
+        .rmdir = faulty_rmdir,
+        .list = faulty_list,
+        .sync_dir = faulty_sync_dir,
+        .free_bytes = faulty_free_bytes};
     made = f;
     return &f->fs;
 }

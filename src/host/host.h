@@ -20,7 +20,7 @@ enum { /* flags of fs->open */
     FS_CREATE = 4,
     FS_EXCLUSIVE = 8, /* with FS_CREATE: E_CONFLICT when it exists */
     FS_TRUNCATE = 16,
-    FS_PRIVATE = 32,  /* with FS_CREATE: mode 0600 from the first moment */
+    FS_PRIVATE = 32, /* with FS_CREATE: mode 0600 from the first moment */
 };
 
 struct fs_stat {
@@ -77,7 +77,7 @@ enum status fs_remove_tree(const struct fs *fs, const char *path, struct err *er
 /* ---- clock and randomness ---- */
 struct host_clock {
     void *self;
-    int64_t (*wall_us)(void *self);      /* since 1970; may jump */
+    int64_t (*wall_us)(void *self); /* since 1970; may jump */
     int64_t (*monotonic_us)(void *self); /* never goes back */
     void (*sleep_us)(void *self, int64_t us);
 };
@@ -117,19 +117,19 @@ void host_process_kill(struct host_process *process, int signal_number);
 void host_process_end_text(int exit_status, char *out, size_t n);
 bool host_process_wait(struct host_process *process, int64_t timeout_ms, int *exit_status); /* false: still running */
 char *host_self_path(struct arena *arena); /* the running binary's path */
-uint64_t host_resident_bytes(pid_t pid);   /* 0 when it cannot be read */
-double host_cpu_seconds(pid_t pid);        /* user + system, 0 when it cannot be read */
+uint64_t host_resident_bytes(pid_t pid); /* 0 when it cannot be read */
+double host_cpu_seconds(pid_t pid); /* user + system, 0 when it cannot be read */
 int host_cores(void);
 
 /* ---- sockets between our own processes ---- */
-enum status host_socketpair(int fds[2], struct err *err);                                       /* stream, close-on-exec */
-enum status host_send(int fd, const void *bytes, size_t n, struct err *err);                    /* all of it; E_UNAVAILABLE when the peer is gone */
-enum status host_recv(int fd, void *bytes, size_t n, struct err *err);                          /* exactly n; E_UNAVAILABLE at the end */
-enum status host_recv_some(int fd, void *bytes, size_t n, size_t *got, struct err *err);        /* at least one; *got 0 at the end */
+enum status host_socketpair(int fds[2], struct err *err); /* stream, close-on-exec */
+enum status host_send(int fd, const void *bytes, size_t n, struct err *err); /* all of it; E_UNAVAILABLE when the peer is gone */
+enum status host_recv(int fd, void *bytes, size_t n, struct err *err); /* exactly n; E_UNAVAILABLE at the end */
+enum status host_recv_some(int fd, void *bytes, size_t n, size_t *got, struct err *err); /* at least one; *got 0 at the end */
 enum status host_send_with_fd(int fd, const void *bytes, size_t n, int passed, struct err *err); /* SCM_RIGHTS with the first byte */
-enum status host_recv_with_fd(int fd, void *bytes, size_t n, int *passed, struct err *err);     /* *passed -1 when none came */
-void host_close(int *fd);                                                                       /* sets -1; -1 is fine */
-bool host_wait_readable(int fd, int64_t timeout_ms);  /* also true at hang-up; timeout -1 = for ever */
-bool host_peer_gone(int fd);                          /* POLLHUP or POLLERR now */
+enum status host_recv_with_fd(int fd, void *bytes, size_t n, int *passed, struct err *err); /* *passed -1 when none came */
+void host_close(int *fd); /* sets -1; -1 is fine */
+bool host_wait_readable(int fd, int64_t timeout_ms); /* also true at hang-up; timeout -1 = for ever */
+bool host_peer_gone(int fd); /* POLLHUP or POLLERR now */
 
 #endif

@@ -72,8 +72,7 @@ enum status host_send_with_fd(int fd, const void *bytes, size_t n, int passed, s
     head->cmsg_len = CMSG_LEN(sizeof(int));
     memcpy(CMSG_DATA(head), &passed, sizeof passed);
     ssize_t sent;
-    do
-        sent = sendmsg(fd, &message, MSG_NOSIGNAL);
+    do sent = sendmsg(fd, &message, MSG_NOSIGNAL);
     while (sent < 0 && errno == EINTR);
     if (sent < 0) return peer_error(errno, err);
     return (size_t)sent < n ? host_send(fd, (const char *)bytes + sent, n - (size_t)sent, err) : OK;
@@ -88,8 +87,7 @@ enum status host_recv_with_fd(int fd, void *bytes, size_t n, int *passed, struct
     struct iovec piece = {bytes, n};
     struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof control.space};
     ssize_t got;
-    do
-        got = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+    do got = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
     while (got < 0 && errno == EINTR);
     if (got < 0) return peer_error(errno, err);
     if (got == 0) return err_set(err, E_UNAVAILABLE, "the peer process is gone");
@@ -116,8 +114,7 @@ void host_close(int *fd) {
 static int poll_one(int fd, short events, int64_t timeout_ms) {
     struct pollfd p = {.fd = fd, .events = events};
     int n;
-    do
-        n = poll(&p, 1, timeout_ms < 0 ? -1 : (int)timeout_ms);
+    do n = poll(&p, 1, timeout_ms < 0 ? -1 : (int)timeout_ms);
     while (n < 0 && errno == EINTR && timeout_ms < 0);
     return n > 0 ? p.revents : 0;
 }

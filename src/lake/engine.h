@@ -19,20 +19,20 @@ struct engine;
 
 struct engine_options {
     const struct host *host;
-    const char *data_dir;         /* DuckDB may open files in <data>/lake and <data>/tmp, and in landing folders below */
+    const char *data_dir; /* DuckDB may open files in <data>/lake and <data>/tmp, and in landing folders below */
     const char *const *read_dirs; /* further folders that internal statements may read (landing folders); NULL-ended or NULL */
-    uint64_t memory_bytes;        /* DuckDB memory_limit; default 1 GiB */
-    uint32_t threads;             /* default: cores */
-    uint32_t queries_max;         /* user queries at once; more wait up to query_wait_ms, then E_BUSY; default 8 */
-    int64_t query_wait_ms;        /* default 10 s */
-    int64_t query_time_ms;        /* default 300 s; then E_TIMEOUT */
-    uint64_t query_memory_bytes;  /* per query ceiling as far as DuckDB can hold it; 0: memory_bytes */
-    int64_t stuck_ms;             /* a cancelled or overdue call that does not end within this costs the child its life; default 10 s */
-    bool trusted;                 /* tests only: user SQL is not checked */
+    uint64_t memory_bytes; /* DuckDB memory_limit; default 1 GiB */
+    uint32_t threads; /* default: cores */
+    uint32_t queries_max; /* user queries at once; more wait up to query_wait_ms, then E_BUSY; default 8 */
+    int64_t query_wait_ms; /* default 10 s */
+    int64_t query_time_ms; /* default 300 s; then E_TIMEOUT */
+    uint64_t query_memory_bytes; /* per query ceiling as far as DuckDB can hold it; 0: memory_bytes */
+    int64_t stuck_ms; /* a cancelled or overdue call that does not end within this costs the child its life; default 10 s */
+    bool trusted; /* tests only: user SQL is not checked */
 };
 
 enum status engine_new(const struct engine_options *options, struct engine **out, struct err *err); /* starts nothing yet */
-void engine_free(struct engine **engine);                                                          /* ends the child */
+void engine_free(struct engine **engine); /* ends the child */
 pid_t engine_pid(struct engine *engine); /* 0: not running */
 /* Other folders to read (a reload). A child that runs is ended, as it keeps the ones it began with; calls under way fail with E_UNAVAILABLE. */
 void engine_set_read_dirs(struct engine *engine, const char *const *read_dirs);
@@ -41,8 +41,8 @@ void engine_set_read_dirs(struct engine *engine, const char *const *read_dirs);
 
 struct engine_column {
     const char *name;
-    const char *type;   /* DuckDB type text: VARCHAR, UUID, TIMESTAMP WITH TIME ZONE, MAP(VARCHAR, VARCHAR), BIGINT, DECIMAL(18,4), … */
-    int field_id;       /* Iceberg field id; 0: none */
+    const char *type; /* DuckDB type text: VARCHAR, UUID, TIMESTAMP WITH TIME ZONE, MAP(VARCHAR, VARCHAR), BIGINT, DECIMAL(18,4), … */
+    int field_id; /* Iceberg field id; 0: none */
     /* Nested types only, else NULL: the ids of the parts, as the value of DuckDB's FIELD_IDS entry of this column, its own id included, for example
      * {__duckdb_field_id: 8, key: 13, value: 14} or {__duckdb_field_id: 3, element: {__duckdb_field_id: 4, "sku": 5}}. */
     const char *field_ids;
@@ -54,21 +54,21 @@ struct engine_table {
     uint64_t version;
     const struct engine_column *columns;
     size_t columns_n;
-    const char *const *files;      /* data files (Parquet), absolute paths below the lake folder, in commit order */
+    const char *const *files; /* data files (Parquet), absolute paths below the lake folder, in commit order */
     size_t files_n;
-    const char *unreadable;        /* not NULL: the table cannot be read now (delete files, newer format …); statements that name it fail with this sentence */
-    bool has_log;                  /* bronze.<stream>: the unlanded tail is part of the table */
+    const char *unreadable; /* not NULL: the table cannot be read now (delete files, newer format …); statements that name it fail with this sentence */
+    bool has_log; /* bronze.<stream>: the unlanded tail is part of the table */
     uint16_t stream;
-    log_position log_from;         /* unlanded_from at the pinned snapshot */
-    const uint64_t *log_offsets;   /* per partition: landed below */
+    log_position log_from; /* unlanded_from at the pinned snapshot */
+    const uint64_t *log_offsets; /* per partition: landed below */
     uint16_t log_offsets_n;
 };
 
-struct engine_view {               /* one consistent read */
+struct engine_view { /* one consistent read */
     const struct engine_table *tables;
     size_t tables_n;
     log_position durable;
-    log_position index_from;       /* smallest log_from of all tables of all views still in use: the child may forget index entries below it */
+    log_position index_from; /* smallest log_from of all tables of all views still in use: the child may forget index entries below it */
 };
 
 /* ---- user queries ---- */
@@ -77,14 +77,14 @@ enum result_format { RESULT_JSON, RESULT_NDJSON, RESULT_CSV, RESULT_TABLE, RESUL
 
 struct engine_query {
     struct str sql;
-    const struct str *params;      /* JSON texts, one per parameter ($1, $2, …) */
+    const struct str *params; /* JSON texts, one per parameter ($1, $2, …) */
     size_t params_n;
     enum result_format format;
     const struct engine_view *view;
-    bool internal;                 /* our own SQL: not checked, may use internal functions */
-    int64_t time_ms;               /* 0: the option's; internal: none */
-    uint32_t rows_max;             /* RESULT_TABLE only: rows shown; 0 = all */
-    uint32_t width_max;            /* RESULT_TABLE only: terminal columns; 0 = no limit */
+    bool internal; /* our own SQL: not checked, may use internal functions */
+    int64_t time_ms; /* 0: the option's; internal: none */
+    uint32_t rows_max; /* RESULT_TABLE only: rows shown; 0 = all */
+    uint32_t width_max; /* RESULT_TABLE only: terminal columns; 0 = no limit */
     /* Asked about every 100 ms while engine_query_start waits for the head: true ends it with E_CANCELLED. May be NULL. */
     bool (*cancelled)(void *context);
     void *cancelled_context;
@@ -97,10 +97,10 @@ struct engine_call;
 enum status engine_query_start(struct engine *engine, const struct engine_query *query, struct engine_call **out, struct err *err);
 /* More bytes of the result; *got 0 at the end. After the end engine_call_rows tells the count. An error in the middle is returned here. */
 enum status engine_call_read(struct engine_call *call, void *bytes, size_t n, size_t *got, struct err *err);
-int engine_call_fd(struct engine_call *call);            /* to wait on; readable when engine_call_read would not block */
+int engine_call_fd(struct engine_call *call); /* to wait on; readable when engine_call_read would not block */
 uint64_t engine_call_rows(const struct engine_call *call);
 struct str engine_call_head(const struct engine_call *call); /* JSON {"columns":[{"name","type"}…]} */
-void engine_call_end(struct engine_call **call);         /* also cancels when not read to the end */
+void engine_call_end(struct engine_call **call); /* also cancels when not read to the end */
 
 /* Runs an internal SELECT and collects all rows as one JSON array text in `out` (up to 64 MB). */
 enum status engine_rows(struct engine *engine, const struct engine_view *view, const char *sql, struct buf *out, struct err *err);
@@ -119,31 +119,31 @@ struct engine_column_stats {
     int field_id;
     int64_t size_bytes, values, nulls;
     bool has_bounds;
-    struct str lower, upper;        /* Iceberg single-value binary (spec appendix D); strings cut to 16 characters, upper rounded up */
+    struct str lower, upper; /* Iceberg single-value binary (spec appendix D); strings cut to 16 characters, upper rounded up */
 };
 
 struct engine_copy {
-    const char *sql;               /* internal SELECT; sources: cupel_log_range, cupel_rows, cupel_bad_rows, read_parquet, tables of `view` */
-    const char *path;              /* file to make (a temporary name); truncated when it exists. NOT synced: the caller syncs it before committing */
+    const char *sql; /* internal SELECT; sources: cupel_log_range, cupel_rows, cupel_bad_rows, read_parquet, tables of `view` */
+    const char *path; /* file to make (a temporary name); truncated when it exists. NOT synced: the caller syncs it before committing */
     const struct engine_column *columns; /* in the SELECT's order; give the field ids */
     size_t columns_n;
-    uint32_t row_group_rows;       /* default 20,480 */
+    uint32_t row_group_rows; /* default 20,480 */
     const struct engine_view *view; /* may be NULL */
-    int64_t time_ms;               /* 0: none */
+    int64_t time_ms; /* 0: none */
 };
 
 struct engine_copied {
     uint64_t rows, size_bytes;
     struct engine_column_stats *columns; /* in the arena */
     size_t columns_n;
-    struct str sources;            /* JSON array: what each row source used by the statement reports at its end (row_source.report) */
+    struct str sources; /* JSON array: what each row source used by the statement reports at its end (row_source.report) */
 };
 
 enum status engine_copy(struct engine *engine, struct arena *arena, const struct engine_copy *copy, struct engine_copied *out, struct err *err);
 
 struct engine_stats {
     uint64_t started, died, calls_running, resident_bytes;
-    double cpu_seconds;            /* of all children so far */
+    double cpu_seconds; /* of all children so far */
 };
 struct engine_stats engine_stats(struct engine *engine);
 

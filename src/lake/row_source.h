@@ -14,18 +14,18 @@
 #include "host/host.h"
 
 struct row {
-    uint64_t number;          /* the record's number in its file, from 1, bad ones counted */
-    const struct str *cells;  /* as many as columns; p NULL is SQL NULL. Valid UTF-8 */
+    uint64_t number; /* the record's number in its file, from 1, bad ones counted */
+    const struct str *cells; /* as many as columns; p NULL is SQL NULL. Valid UTF-8 */
 };
 
 struct bad_row {
     uint64_t number;
     const char *reason;
-    struct str raw;           /* bytes as they stood in the file */
+    struct str raw; /* bytes as they stood in the file */
 };
 
 struct row_source_kind {
-    const char *name;         /* "landing" */
+    const char *name; /* "landing" */
     /* spec: JSON text, meaning known to the kind. columns: names, in the source's memory. */
     enum status (*open)(const struct host *host, struct str spec, void **self, const struct str **columns, size_t *columns_n, struct err *err);
     /* Up to rows_max rows into `rows` (views valid until the next call). *n 0 at the end. An error ends the statement. */

@@ -8,16 +8,14 @@ struct fake_engine fake_engine;
 /* ---- the disk ---- */
 
 static enum status step(struct test_disk *d, struct err *err) {
-    WITH_LOCK (&d->lock)
-        ;
+    WITH_LOCK(&d->lock);
     d->calls++;
     bool fails = d->fail_at && (d->only_once ? d->calls == d->fail_at : d->calls >= d->fail_at);
     return fails ? err_set(err, E_IO, "the test's disk fails at call %ld", d->calls) : OK;
 }
 
 static void note(struct test_disk *d, struct map *map, const char *path, bool add) {
-    WITH_LOCK (&d->lock)
-        ;
+    WITH_LOCK(&d->lock);
     char *old = map_remove(map, str_of(path));
     free(old);
     if (add) map_put(map, str_of(path), mem_strdup(path));
@@ -128,8 +126,7 @@ static enum status t_sync_dir(void *self, const char *path, struct err *err) {
     struct test_disk *d = self;
     enum status s = step(d, err);
     if (s) return s;
-    WITH_LOCK (&d->lock)
-        ;
+    WITH_LOCK(&d->lock);
     size_t length = strlen(path);
     for (bool again = true; again;) {
         again = false;

@@ -53,7 +53,7 @@ static void arena_keeps_what_it_gave(void **state) {
     for (int i = 0; i < 500; i++) all[i] = arena_printf(arena, "%0*d", i + 1, i);
     for (int i = 0; i < 500; i++) {
         assert_int_equal(strlen(all[i]), i + 1);
-        assert_int_equal(atoi(all[i]), i);
+        assert_int_equal(strtol(all[i], NULL, 10), i);
         assert_int_equal((uintptr_t)all[i] % 16, 0);
     }
     arena_reset(arena);
@@ -182,7 +182,8 @@ static void times_read_and_write(void **state) {
 }
 
 static void event_id_is_its_own_address(void **state) {
-    struct event_address edge[] = {{0, 0, 0, 0}, {(INT64_C(1) << 48) - 1, EVENT_STREAM_MAX, EVENT_PARTITIONS_MAX - 1, EVENT_OFFSET_MAX}, {1795170153123, 7, 3, 123456789}};
+    struct event_address edge[] = {
+        {0, 0, 0, 0}, {(INT64_C(1) << 48) - 1, EVENT_STREAM_MAX, EVENT_PARTITIONS_MAX - 1, EVENT_OFFSET_MAX}, {1795170153123, 7, 3, 123456789}};
     for (int i = 0; i < 3; i++) {
         struct event_id id = event_id_make(edge[i]), again;
         char text[EVENT_ID_TEXT];
@@ -192,7 +193,8 @@ static void event_id_is_its_own_address(void **state) {
         assert_memory_equal(&id, &again, 16);
         struct event_address back;
         assert_true(event_id_read(again, &back));
-        assert_true(back.received_ms == edge[i].received_ms && back.stream == edge[i].stream && back.partition == edge[i].partition && back.offset == edge[i].offset);
+        assert_true(
+            back.received_ms == edge[i].received_ms && back.stream == edge[i].stream && back.partition == edge[i].partition && back.offset == edge[i].offset);
     }
     struct event_id id;
     struct event_address address;
@@ -230,8 +232,10 @@ static struct str padded(struct buf *b, struct str text) {
 static void json_accepts_and_refuses_the_same_as_the_letter(void **state) {
     struct json_scanner *s = json_scanner_new(1 << 20);
     BUF_SCOPE(b);
-    const char *good[] = {"{}", "[]", " [1, 2.50, -0, 1e9, \"x\\u00e9\"] ", "{\"a\":{\"b\":[true,false,null]}}", "123456789012345678901234567890", "\"\\ud83d\\ude00\"", "-1.5E-3", "{\"a\":1,\"a\":2}"};
-    const char *wrong[] = {"", "{", "[1,]", "{\"a\":}", "{\"a\" 1}", "01", "1.", "+1", "nul", "[1 2]", "\"a", "\"\x01\"", "\"\\x\"", "{a:1}", "[1]]", "\"\xFF\"", "{\"a\":1,}", "-", "1 2", "123456789012345678901234567890x"};
+    const char *good[] = {"{}", "[]", " [1, 2.50, -0, 1e9, \"x\\u00e9\"] ", "{\"a\":{\"b\":[true,false,null]}}", "123456789012345678901234567890",
+        "\"\\ud83d\\ude00\"", "-1.5E-3", "{\"a\":1,\"a\":2}"};
+    const char *wrong[] = {"", "{", "[1,]", "{\"a\":}", "{\"a\" 1}", "01", "1.", "+1", "nul", "[1 2]", "\"a", "\"\x01\"", "\"\\x\"", "{a:1}", "[1]]",
+        "\"\xFF\"", "{\"a\":1,}", "-", "1 2", "123456789012345678901234567890x"};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         struct err err = {0};
         assert_int_equal(json_scan(s, padded(&b, str_of(good[i])), &err), OK);
@@ -256,7 +260,9 @@ static void json_paths(void **state) {
     struct json_scanner *s = json_scanner_new(1 << 20);
     BUF_SCOPE(b);
     struct str out;
-    struct str text = padded(&b, STR("{\"id\":820982911946154508,\"price\":\"12.30\",\"n\":12.30,\"c\":{\"name\":\"\\u0130zmir\"},\"items\":[{\"sku\":\"A\"},{\"sku\":7}],\"x\":null,\"t\":true}"));
+    struct str text = padded(&b,
+        STR("{\"id\":820982911946154508,\"price\":\"12.30\",\"n\":12.30,\"c\":{\"name\":\"\\u0130zmir\"},\"items\":[{\"sku\":\"A\"},{\"sku\":7}],\"x\":null,"
+            "\"t\":true}"));
     assert_int_equal(json_scan(s, text, NULL), OK);
     assert_true(json_scan_path(s, STR("id"), &out) && str_is(out, "820982911946154508"));
     assert_true(json_scan_path(s, STR("n"), &out) && str_is(out, "12.30"));
@@ -330,17 +336,18 @@ static void log_lines_cannot_be_forged(void **state) {
     log_info("base", "hello", LOG_INT("rows", 3), LOG_STR("name", "a\nb\"c"), NULL);
     log_debug("base", "not shown", NULL);
     log_set_sink(NULL, NULL);
-    assert_non_null(strstr(buf_cstr(&b), "\"level\":\"info\",\"process\":\"test\",\"room\":\"base\",\"message\":\"hello\",\"rows\":3,\"name\":\"a\\nb\\\"c\"}\n"));
+    assert_non_null(
+        strstr(buf_cstr(&b), "\"level\":\"info\",\"process\":\"test\",\"room\":\"base\",\"message\":\"hello\",\"rows\":3,\"name\":\"a\\nb\\\"c\"}\n"));
     assert_null(strstr(buf_cstr(&b), "not shown"));
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(error_text_is_cut_between_characters), cmocka_unit_test(errno_maps_to_status), cmocka_unit_test(arena_keeps_what_it_gave),
-        cmocka_unit_test(numbers_refuse_what_is_not_one), cmocka_unit_test(utf8_by_the_letter), cmocka_unit_test(cutting_and_comparing),
-        cmocka_unit_test(buffer_over_its_limit_fails_once_and_stays), cmocka_unit_test(base64_and_hex), cmocka_unit_test(map_keeps_order_through_growth_and_removal),
-        cmocka_unit_test(crc32c_vectors), cmocka_unit_test(times_read_and_write), cmocka_unit_test(event_id_is_its_own_address), cmocka_unit_test(json_writer_escapes),
-        cmocka_unit_test(json_accepts_and_refuses_the_same_as_the_letter), cmocka_unit_test(json_paths), cmocka_unit_test(json_arrays_are_cut_into_raw_slices),
-        cmocka_unit_test(money_never_passes_through_a_double), cmocka_unit_test(metrics_in_prometheus_text), cmocka_unit_test(log_lines_cannot_be_forged)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(error_text_is_cut_between_characters), cmocka_unit_test(errno_maps_to_status),
+        cmocka_unit_test(arena_keeps_what_it_gave), cmocka_unit_test(numbers_refuse_what_is_not_one), cmocka_unit_test(utf8_by_the_letter),
+        cmocka_unit_test(cutting_and_comparing), cmocka_unit_test(buffer_over_its_limit_fails_once_and_stays), cmocka_unit_test(base64_and_hex),
+        cmocka_unit_test(map_keeps_order_through_growth_and_removal), cmocka_unit_test(crc32c_vectors), cmocka_unit_test(times_read_and_write),
+        cmocka_unit_test(event_id_is_its_own_address), cmocka_unit_test(json_writer_escapes), cmocka_unit_test(json_accepts_and_refuses_the_same_as_the_letter),
+        cmocka_unit_test(json_paths), cmocka_unit_test(json_arrays_are_cut_into_raw_slices), cmocka_unit_test(money_never_passes_through_a_double),
+        cmocka_unit_test(metrics_in_prometheus_text), cmocka_unit_test(log_lines_cannot_be_forged)};
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }
