@@ -49,7 +49,25 @@ static struct str show_tables(struct statement *s) {
     return arena_str(s->arena, buf_view(&sql));
 }
 
-/* The statement as DuckDB itself writes it: no comment or semicolon at its end, so that it can stand in brackets. */
+static enum status check_text(struct run *run, const json_t *tree, struct str sql, struct err *err) {
+    struct statement *s = run->s;
+    return s->request.internal || s->child->trusted ? OK : sql_check(tree, sql, (const struct child_table *const *)s->tables, s->request.tables_n, err);
+}
+
+/* DuckDB writes some names without their quotes ("x".*, $"x"), and a name can hold anything: what it wrote is checked like what the user wrote. One
+ * complete SELECT by itself cannot close the brackets that it is put in. */
+static enum status check_again(struct run *run, const char *text, struct err *err) {
+    json_t *tree;
+    struct err why;
+    enum status st = sql_parse(run->s->session, str_of(text), &tree, &why);
+    if (st == OK) {
+        st = check_text(run, tree, str_of(text), &why);
+        json_decref(tree);
+    }
+    return st == OK ? OK : err_set(err, st == E_DENIED ? E_DENIED : E_UNSUPPORTED, "the statement cannot be wrapped for this output; simpler names may help");
+}
+
+/* The statement as DuckDB itself writes it: no semicolon at its end, so that it can stand in brackets. */
 static enum status canonical(struct run *run, char **out, struct err *err) {
     duckdb_prepared_statement prepared;
     duckdb_result result = {0};
@@ -66,7 +84,7 @@ static enum status canonical(struct run *run, char **out, struct err *err) {
     }
     duckdb_destroy_result(&result);
     duckdb_destroy_prepare(&prepared);
-    return st;
+    return st == OK ? check_again(run, *out, err) : st;
 }
 
 static enum status prepare_text(struct run *run, const char *text, struct err *err) {
@@ -205,16 +223,39 @@ static enum status wrap(struct run *run, const bool *plain, struct err *err) {
         buf_printf(&sql, plain[i] ? "%s#%zu AS " : "%sCAST(#%zu AS VARCHAR) AS ", i ? ", " : "", i + 1);
         sql_quote_name(&sql, run->columns.names[i]);
     }
-    buf_printf(&sql, " FROM (%s)", text);
+    buf_printf(&sql, " FROM (%s\n)", text);
     run->sql = arena_str(run->s->arena, buf_view(&sql));
     return OK;
+}
+
+#define TRIES_MAX 5
+
+/* When one of DuckDB's threads fails, it interrupts the others, and a streamed result sometimes has their "Interrupted!" as its error. Runs the statement
+ * once more, not streamed, for the error that it really has. */
+static enum status real_error(struct run *run, struct err *err) {
+    struct statement *s = run->s;
+    enum status st = E_CANCELLED;
+    for (int i = 0; i < TRIES_MAX && st == E_CANCELLED && s->stop == STOP_NONE; i++) {
+        close_result(run);
+        AUTO_FREE char *text = mem_printf("%s" STR_FMT, run->explain, STR_ARG(run->sql));
+        st = prepare_text(run, text, err);
+        st = st == OK ? bind_params(run, err) : st;
+        if (st == OK && duckdb_pending_prepared(run->prepared, &run->pending) != DuckDBSuccess) {
+            st = duckdb_refused(s, duckdb_pending_error(run->pending), err);
+        } else if (st == OK) {
+            run->has_result = true;
+            st = session_execute(s->session, run->pending, &run->result, err);
+        }
+    }
+    return st == OK ? err_set(err, E_INTERNAL, "the query failed inside DuckDB for a reason that did not show again; please repeat it") : st;
 }
 
 static enum status open_once(struct run *run, struct err *err) {
     AUTO_FREE char *text = mem_printf("%s" STR_FMT, run->explain, STR_ARG(run->sql));
     enum status st = prepare_text(run, text, err);
     st = st == OK ? bind_params(run, err) : st;
-    return st == OK ? execute(run, err) : st;
+    st = st == OK ? execute(run, err) : st;
+    return st == E_CANCELLED && run->s->stop == STOP_NONE ? real_error(run, err) : st;
 }
 
 /* Runs the statement up to where its columns are known and shown as text. */
@@ -239,7 +280,8 @@ static enum status open_result(struct run *run, struct err *err) {
 static enum status fetch(struct run *run, duckdb_data_chunk *chunk, struct err *err) {
     *chunk = duckdb_fetch_chunk(run->result);
     if (!*chunk && duckdb_result_error_type(&run->result) != DUCKDB_ERROR_INVALID) {
-        return duckdb_failed(run->s, duckdb_result_error_type(&run->result), duckdb_result_error(&run->result), err);
+        enum status st = duckdb_failed(run->s, duckdb_result_error_type(&run->result), duckdb_result_error(&run->result), err);
+        return st == E_CANCELLED && run->s->stop == STOP_NONE ? real_error(run, err) : st;
     }
     if (!*chunk && run->s->stop != STOP_NONE) {
         return duckdb_failed(run->s, DUCKDB_ERROR_INTERRUPT, NULL, err);
@@ -357,7 +399,7 @@ static enum status run_parquet(struct run *run, struct err *err) {
     char *path = arena_printf(s->arena, "%s/tmp/" QUERY_FILE "%llu-%llu.parquet", s->child->data_dir, (unsigned long long)s->session->connection_id,
         (unsigned long long)s->request.id);
     BUF_SCOPE(sql);
-    buf_printf(&sql, "COPY (%s) TO ", text);
+    buf_printf(&sql, "COPY (%s\n) TO ", text);
     sql_quote_text(&sql, str_of(path));
     buf_text(&sql, " (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)");
     st = prepare_text(run, buf_cstr(&sql), err);
@@ -389,9 +431,7 @@ static enum status start(struct run *run, struct err *err) {
         run->sql = show_tables(s);
         return OK;
     }
-    if (!s->request.internal && !s->child->trusted) {
-        st = sql_check(run->tree, run->sql, (const struct child_table *const *)s->tables, s->request.tables_n, err);
-    }
+    st = check_text(run, run->tree, run->sql, err);
     return st == OK ? session_make_views(s->session, s, run->tree, err) : st;
 }
 

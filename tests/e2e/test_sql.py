@@ -105,6 +105,31 @@ def test_own_files_are_out_of_reach(p):
         refused(p, f"SELECT * FROM read_parquet('{path}/*')")
 
 
+def quoted(name):
+    return '"' + name.replace('"', '""') + '"'
+
+
+@pytest.mark.parametrize("form, value", [("parquet", "'x'"), ("ndjson", "'x'::VARIANT")])
+def test_names_do_not_become_sql(p, form, value):
+    """Where the statement is written anew (Parquet, columns that must be cast) DuckDB leaves the quotes of "name".* and $"name" out."""
+    target = p.data / "lake" / "written.csv"
+    for name in (
+        f"'x' AS v) TO '{target}' (FORMAT csv) --",
+        f"v FROM (COPY (SELECT 1) TO '{target}')",
+        "sql AS v FROM duckdb_views() UNION ALL SELECT t",
+        "sql AS v FROM sqlite_master UNION ALL SELECT t",
+        f"content AS v FROM read_text('{p.data}/lake/*') UNION ALL SELECT t",
+    ):
+        answer = ask(p, f"SELECT {quoted(name)}.* FROM (SELECT {value} AS v) AS {quoted(name)}, (SELECT 'y' AS v) AS t", format=form)
+        assert answer.status_code in (400, 403, 501), answer.text
+        assert answer.headers["Content-Type"].startswith("application/problem+json")
+        answer = ask(p, f"SELECT {value} AS v, ${quoted('1 AS v) TO ' + repr(str(target)) + ' (FORMAT csv) --')}", params=["a"], format=form)
+        assert answer.status_code in (400, 403, 501), answer.text
+        assert not target.exists()
+    answer = ask(p, f"SELECT t.*, {value} AS w FROM (VALUES (1)) AS t(a) -- end", format=form)
+    assert answer.status_code == 200, answer.text
+
+
 def test_show_and_describe(p):
     tables = {(r["schema"], r["name"]) for r in p.sql("SHOW TABLES")}
     assert {("bronze", "web"), ("bronze", "orders")} <= tables
