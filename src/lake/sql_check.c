@@ -35,6 +35,11 @@ static const char *const expression_classes[] = {"CASE", "CAST", "COLUMN_REF", "
 /* histogram and histogram_values are not here: macros that hand a name to query_table, which opens files too. */
 static const char *const table_functions[] = {
     "range", "generate_series", "unnest", "repeat", "repeat_row", "json_each", "json_tree", "summary", "regexp_split_to_table", "generate_subscripts", NULL};
+/* The views of DuckDB's catalog that a bare name reaches all begin like this (duckdb_views, sqlite_master, pg_settings, pragma_database_list). */
+static const char *const catalog_prefixes[] = {"duckdb_", "pragma_", "sqlite_", "pg_", NULL};
+/* What only tables, functions and queries have: an object with one of these that is none of them is not known here. */
+static const char *const telling_keys[] = {
+    "table_name", "function_name", "function", "from_table", "select_list", "subquery", "show_type", "left", "right", "children", "child", NULL};
 static const char *const denied_prefixes[] = {"duckdb_", "pragma_", "read_", "json_serialize", "json_deserialize", "json_execute", "__internal", "parquet_",
     "pg_get", "arrow_", "test_", "sniff_", "icu_sort", "has_", "inet_", "icu_collate", NULL};
 static const char *const denied_functions[] = {"current_setting", "getvariable", "getenv", "current_query", "current_query_id", "current_connection_id",
@@ -150,7 +155,7 @@ static enum status check_table(const struct check *check, const json_t *object, 
         return refuse(check, object, E_DENIED, text);
     }
     if (*catalog || starts_with_listed((const char *const[]){"information_schema", "pg_catalog", "main", "system", "temp", NULL}, schema) ||
-        starts_with_listed((const char *const[]){"duckdb_", "pragma_", "sqlite_", "pg_", NULL}, name)) {
+        starts_with_listed(catalog_prefixes, name)) {
         snprintf(text, sizeof text, "The table %.60s%s%.60s%s%.80s is not open to queries; SHOW TABLES and DESCRIBE <table> say what is there", catalog,
             *catalog ? "." : "", schema, *schema ? "." : "", name);
         return refuse(check, object, E_DENIED, text);
@@ -163,7 +168,7 @@ static enum status check_table(const struct check *check, const json_t *object, 
 static enum status check_function(const struct check *check, const json_t *object, bool table) {
     const char *name = text_of(object, "function_name"), *schema = text_of(object, "schema"), *catalog = text_of(object, "catalog");
     bool place_fine = (!*schema || strcasecmp(schema, "main") == 0) && (!*catalog || strcasecmp(catalog, "system") == 0);
-    bool name_fine = table ? listed(table_functions, name) : !listed(denied_functions, name) && !starts_with_listed(denied_prefixes, name);
+    bool name_fine = table ? listed(table_functions, name) : *name && !listed(denied_functions, name) && !starts_with_listed(denied_prefixes, name);
     if (place_fine && name_fine && !json_is_true(json_object_get(object, "export_state"))) {
         return OK;
     }
@@ -191,20 +196,36 @@ static enum status walk_members(struct check *check, const json_t *object, const
     return OK;
 }
 
-/* The names of WITH come into force one after the other; a recursive one is known in itself. */
+/* A recursive query knows its own name on the right of UNION only; on the left DuckDB takes it for a table. */
+static enum status walk_body(struct check *check, const json_t *object, const struct scope *scope) {
+    if (strcmp(text_of(object, "type"), "RECURSIVE_CTE_NODE") != 0) {
+        return walk_members(check, object, "cte_map", scope);
+    }
+    struct scope inner = {text_of(object, "cte_name"), scope};
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)object, key, value) {
+        enum status st = strcmp(key, "cte_map") == 0 ? OK : walk(check, value, strcmp(key, "right") == 0 ? &inner : scope);
+        if (st != OK) {
+            return st;
+        }
+    }
+    return OK;
+}
+
+/* The names of WITH come into force one after the other. */
 static enum status walk_ctes(struct check *check, const json_t *object, const json_t *map, size_t at, const struct scope *scope) {
     const json_t *entry = json_array_get(map, at);
     if (!entry) {
-        return walk_members(check, object, "cte_map", scope);
+        return walk_body(check, object, scope);
     }
     const char *name = text_of(entry, "key");
-    if (looks_like_file(name)) { /* could be taken for a file where the name is not in force */
-        return refuse(check, object, E_DENIED, "The name of a WITH query may not look like a file");
+    if (looks_like_file(name) || starts_with_listed(catalog_prefixes, name)) { /* could be taken for that where the name is not in force */
+        return refuse(
+            check, object, E_DENIED, "The name of a WITH query may not look like a file or a table of DuckDB's catalog (duckdb_, pg_, pragma_, sqlite_)");
     }
     struct scope inner = {name, scope};
-    const json_t *value = json_object_get(entry, "value"), *node = json_object_get(json_object_get(value, "query"), "node");
-    bool recursive = strcmp(text_of(node, "type"), "RECURSIVE_CTE_NODE") == 0;
-    enum status st = walk(check, value, recursive ? &inner : scope);
+    enum status st = walk(check, json_object_get(entry, "value"), scope);
     return st == OK ? walk_ctes(check, object, map, at + 1, &inner) : st;
 }
 
@@ -255,6 +276,16 @@ static enum status walk_expression(struct check *check, const json_t *object, co
     return walk_members(check, object, NULL, scope);
 }
 
+/* What stands beside queries, tables and expressions: lists, types, ORDER BY, LIMIT. */
+static enum status walk_other(struct check *check, const json_t *object, const struct scope *scope) {
+    const char *type = text_of(object, "type");
+    bool known = !listed(node_types, type) && !listed(reference_types, type);
+    for (size_t i = 0; known && telling_keys[i]; i++) {
+        known = !json_object_get(object, telling_keys[i]);
+    }
+    return known ? walk_members(check, object, NULL, scope) : refuse(check, object, E_DENIED, "This part of the statement is not allowed here");
+}
+
 static enum status walk(struct check *check, const json_t *tree, const struct scope *scope) {
     must(check->depth >= 0 && check->depth <= TREE_DEPTH_MAX);
     if (!json_is_object(tree) && !json_is_array(tree)) {
@@ -278,7 +309,7 @@ static enum status walk(struct check *check, const json_t *tree, const struct sc
         } else if (json_object_get(tree, "query_location") && json_object_get(tree, "alias")) {
             st = walk_reference(check, tree, scope);
         } else {
-            st = walk_members(check, tree, NULL, scope);
+            st = walk_other(check, tree, scope);
         }
     }
     check->depth--;

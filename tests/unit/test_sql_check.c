@@ -178,6 +178,13 @@ static const char *const denied_list[] = {
     "SELECT (WITH \"x.csv\" AS (SELECT 1) SELECT 1) FROM \"x.csv\"",
     "WITH \"x.csv\" AS (SELECT 1) SELECT * FROM \"x.csv\"",
     "WITH a AS (FROM \"f.csv\"), \"f.csv\" AS (SELECT 1) SELECT * FROM a",
+    /* a WITH name that is not in force where it is used: DuckDB's catalog would answer */
+    "WITH RECURSIVE duckdb_views AS (SELECT sql FROM duckdb_views UNION ALL SELECT * FROM duckdb_views WHERE false) FROM duckdb_views",
+    "WITH RECURSIVE pg_settings AS (SELECT setting FROM pg_settings UNION ALL SELECT * FROM pg_settings WHERE false) FROM pg_settings",
+    "WITH RECURSIVE \"SQLITE_master\"(a) AS (SELECT sql FROM sqlite_master UNION SELECT a FROM sqlite_master) FROM sqlite_master",
+    "WITH duckdb_tables AS (SELECT 1) FROM duckdb_tables",
+    "WITH RECURSIVE r(n) AS (SELECT n FROM r UNION ALL SELECT n + 1 FROM r) SELECT * FROM r",
+    "WITH RECURSIVE r(n) AS ((WITH y AS (SELECT n FROM r) FROM y) UNION ALL SELECT n + 1 FROM r) SELECT * FROM r",
     /* table functions */
     "SELECT * FROM read_text('/etc/passwd')",
     "SELECT * FROM read_blob('x')",
