@@ -4,12 +4,14 @@
  * file:line:column, the summary (or with --json the effective settings, secrets as ***) to stdout. */
 #include <stdio.h>
 
+#include "base/assert.h"
 #include "base/buf.h"
 #include "cli/output.h"
 #include "cli/reach.h"
 #include "config/config.h"
 
 static int report(struct cli *cli, const struct config *config, const struct config_problems *problems, const struct err *err, bool failed) {
+    must(cli->command != NULL);
     BUF_SCOPE(text);
     config_problems_write(problems, CONFIG_FILE, &text);
     print_error_text(buf_view(&text));
@@ -31,6 +33,7 @@ static int report(struct cli *cli, const struct config *config, const struct con
 }
 
 static int run(struct cli *cli) {
+    must(cli->command != NULL);
     struct err err = {0};
     char *dir;
     struct config *config = NULL;

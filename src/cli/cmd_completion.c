@@ -4,11 +4,13 @@
  * project's lock for nothing. Whatever goes wrong there stays silent; a shell has no place to show it. */
 #include <stdio.h>
 
+#include "base/assert.h"
 #include "base/buf.h"
 #include "cli/output.h"
 #include "cli/reach.h"
 
 static int run(struct cli *cli) {
+    must(cli->command != NULL);
     BUF_SCOPE(text);
     if (str_is(STR("bash"), cli->args[0]))
         completion_bash(&text);
@@ -54,6 +56,7 @@ static void print_names(json_t *answer, const struct names_row *row) {
 
 /* Silent on every failure: a shell asks while somebody types. */
 static int run_names(struct cli *cli) {
+    must(cli->command != NULL);
     struct reach *reach;
     if (str_is(STR("commands"), cli->args[0])) {
         for (size_t i = 0; command_groups()[i]; i++) {

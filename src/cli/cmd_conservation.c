@@ -3,6 +3,7 @@
  * Hours are shown for streams that do not add up, or all with --hours: a difference has a time, and the logs of that time say why. */
 #include <stdio.h>
 
+#include "base/assert.h"
 #include "cli/output.h"
 #include "cli/reach.h"
 #include "http/http_client.h"
@@ -20,6 +21,7 @@ static const struct column hour_columns[] = {{"HOUR", "hour", COLUMN_TIME}, {"RE
 #define COLUMNS(list) list, sizeof(list) / sizeof((list)[0])
 
 static void print_hop(struct cli *cli, json_t *hops, const char *kind, const struct column *columns, size_t n) {
+    must(cli->command != NULL);
     json_t *rows = json_array(), *hop;
     size_t i;
     json_array_foreach(hops, i, hop) {
@@ -34,6 +36,7 @@ static void print_hop(struct cli *cli, json_t *hops, const char *kind, const str
 }
 
 static void print_accounts(struct cli *cli, json_t *answer) {
+    must(cli->command != NULL);
     json_t *hops = json_object_get(answer, "hops"), *hop;
     size_t i;
     if (json_is_true(json_object_get(answer, "deep")))
@@ -59,6 +62,7 @@ static void print_accounts(struct cli *cli, json_t *answer) {
 }
 
 static int run(struct cli *cli) {
+    must(cli->command != NULL);
     struct err err = {0};
     struct reach *reach;
     json_t *answer;

@@ -1,6 +1,7 @@
 /* cupel consumer list|reset: who reads which stream, how far, and from where on it shall read again. */
 #include <stdio.h>
 
+#include "base/assert.h"
 #include "base/event_id.h"
 #include "base/json.h"
 #include "cli/output.h"
@@ -16,6 +17,7 @@ static void print_list(struct cli *cli, json_t *answer) {
 static int list(struct cli *cli) { return reach_print(cli, &(struct ask){.path = "/v1/consumers"}, print_list); }
 
 static int reset(struct cli *cli) {
+    must(cli->command != NULL);
     struct err err = {0};
     int64_t partition;
     const char *to = cli_value(cli, "to");

@@ -12,6 +12,7 @@
 
 /* Everything but the payload as lines, the payload last and as it came. */
 static void print_event(struct cli *cli, json_t *event) {
+    must(cli->command != NULL);
     json_t *payload = json_object_get(event, "payload");
     json_incref(payload);
     json_object_del(event, "payload");
@@ -25,6 +26,7 @@ static void print_event(struct cli *cli, json_t *event) {
 }
 
 static enum status show_one(struct cli *cli, struct reach *reach, const char *id, struct err *err) {
+    must(reach != NULL && id != NULL);
     BUF_SCOPE(path);
     BUF_SCOPE(answer);
     json_error_t unused;
@@ -44,6 +46,7 @@ static enum status show_one(struct cli *cli, struct reach *reach, const char *id
 }
 
 static int show(struct cli *cli) {
+    must(cli->command != NULL);
     struct err err = {0};
     struct reach *reach;
     int code = 0;
@@ -80,6 +83,7 @@ static void add_parameter(struct buf *path, const char *name, const char *value)
 }
 
 static int list(struct cli *cli) {
+    must(cli->command != NULL);
     static const struct column columns[] = {{"ID", "id", COLUMN_TEXT}, {"STREAM", "stream", COLUMN_TEXT}, {"RECEIVED", "received_at", COLUMN_TIME},
         {"STATUS", "status", COLUMN_TEXT}, {"SOURCE", "source", COLUMN_TEXT}, {"KEY", "key", COLUMN_TEXT}, {"SIZE", "size_bytes", COLUMN_BYTES}};
     struct err err = {0};

@@ -1,8 +1,10 @@
 /* cupel help [COMMAND [VERB]]: the same texts as --help, for those who ask in words. */
+#include "base/assert.h"
 #include "base/buf.h"
 #include "cli/output.h"
 
 static int run(struct cli *cli) {
+    must(cli->command != NULL);
     BUF_SCOPE(text);
     if (cli->args_n == 0) {
         help_overview(&text);

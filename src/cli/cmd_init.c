@@ -4,12 +4,14 @@
  * first `serve` and the first `put` find everything in place. Repeating it is refused: nothing of an existing project is ever changed. */
 #include <stdio.h>
 
+#include "base/assert.h"
 #include "cli/output.h"
 #include "config/config.h"
 #include "host/terminal.h"
 #include "serve/node.h"
 
 static int run(struct cli *cli) {
+    must(cli->command != NULL);
     struct err err = {0};
     const char *dir = cli->args[0], *template_name = cli_value(cli, "template");
     enum status status = config_init(&cli->host, dir, template_name ? template_name : "empty", &err);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/assert.h"
 #include "base/json.h"
 #include "base/times.h"
 #include "cli/output.h"
@@ -12,6 +13,7 @@
 #include "serve/log_sink.h"
 
 static enum status read_query(struct cli *cli, struct log_query *out, struct err *err) {
+    must(cli->command != NULL);
     const char *level = cli_value(cli, "level"), *since = cli_value(cli, "since");
     int64_t limit, ms;
     bool known = true;
@@ -48,6 +50,7 @@ static void print_line(struct cli *cli, struct str line) {
 }
 
 static int run(struct cli *cli) {
+    must(cli->command != NULL);
     struct err err = {0};
     struct log_query query;
     char *dir;

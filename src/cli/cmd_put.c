@@ -36,6 +36,7 @@ struct put {
 static bool worth_repeating(enum status status) { return status == E_UNAVAILABLE || status == E_IO || status == E_TIMEOUT; }
 
 static enum status send_once(struct put *p, const char *idempotency_key, json_t **answer, int64_t *retry_after_ms, struct err *err) {
+    must(p->reach != NULL && p->batch_records > 0);
     const char *headers[] = {"Idempotency-Key", idempotency_key, p->key ? "Cupel-Key" : NULL, p->key, NULL};
     json_error_t unused;
     BUF_SCOPE(text);
@@ -56,6 +57,7 @@ static void reach_again(struct put *p) {
 }
 
 static enum status send_batch(struct put *p, struct err *err) {
+    must(p->reach != NULL && p->batch_records > 0);
     const struct host *host = &p->cli->host;
     char key[64];
     json_t *answer = NULL;
@@ -94,6 +96,7 @@ static void show_progress(struct put *p) {
 /* ---- reading ---- */
 
 static enum status add_line(struct put *p, struct str line, struct err *err) {
+    must(p->reach != NULL && p->batch_records > 0);
     p->line++;
     struct str record = str_trim(line);
     if (record.n == 0) return OK;
@@ -114,6 +117,7 @@ static enum status add_line(struct put *p, struct str line, struct err *err) {
 
 /* Cuts whole lines off the front; what is left is the beginning of the next one. */
 static enum status take_lines(struct put *p, struct buf *text, bool at_end, struct err *err) {
+    must(p->reach != NULL && p->batch_records > 0);
     size_t from = 0;
     for (;;) {
         const char *end = text->n > from ? memchr(text->p + from, '\n', text->n - from) : NULL;
@@ -133,6 +137,7 @@ static enum status take_lines(struct put *p, struct buf *text, bool at_end, stru
 
 /* One input to its end. `file`: -1 is standard input. */
 static enum status put_input(struct put *p, int file, struct err *err) {
+    must(p->reach != NULL && p->batch_records > 0);
     const struct fs *fs = p->cli->host.fs;
     BUF_SCOPE(text);
     uint64_t offset = 0;
@@ -153,6 +158,7 @@ static enum status put_input(struct put *p, int file, struct err *err) {
 }
 
 static enum status put_file(struct put *p, const char *name, struct err *err) {
+    must(p->reach != NULL && p->batch_records > 0);
     const struct fs *fs = p->cli->host.fs;
     int file;
     p->name = strcmp(name, "-") == 0 ? "standard input" : name;
@@ -167,6 +173,7 @@ static enum status put_file(struct put *p, const char *name, struct err *err) {
 /* ---- the command ---- */
 
 static void print_result(struct put *p) {
+    must(p->reach != NULL && p->batch_records > 0);
     char accepted[32], duplicates[32];
     int64_t took_ms = host_monotonic_ms(&p->cli->host) - p->started_ms;
     if (p->cli->err_terminal) fprintf(stderr, "\r\033[K");
@@ -187,6 +194,7 @@ static void make_run_id(struct put *p) {
 }
 
 static int run(struct cli *cli) {
+    must(cli->command != NULL);
     struct err err = {0};
     struct put put = {.cli = cli, .key = cli_value(cli, "key"), .reach_options = {.writer = true}};
     BUF_SCOPE(path);

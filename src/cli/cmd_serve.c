@@ -4,6 +4,7 @@
  * service manager: readiness is told through NOTIFY_SOCKET, logs go to stderr and data/logs. */
 #include <stdio.h>
 
+#include "base/assert.h"
 #include "base/buf.h"
 #include "base/log.h"
 #include "cli/output.h"
@@ -12,6 +13,7 @@
 #include "serve/node.h"
 
 static int run(struct cli *cli) {
+    must(cli->command != NULL);
     struct err err = {0};
     char *dir;
     struct node *node;

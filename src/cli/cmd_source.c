@@ -4,11 +4,13 @@
  * configuration. */
 #include <stdio.h>
 
+#include "base/assert.h"
 #include "cli/output.h"
 #include "cli/reach.h"
 #include "http/http_client.h"
 
 static void print_list(struct cli *cli, json_t *answer) {
+    must(cli->command != NULL);
     static const struct column columns[] = {{"SOURCE", "name", COLUMN_TEXT}, {"TYPE", "type", COLUMN_TEXT}, {"TARGET", "target", COLUMN_TEXT},
         {"FOLDER", "folder", COLUMN_TEXT}, {"WAITING", "waiting", COLUMN_NUMBER}};
     json_t *rows = json_object_get(answer, "sources"), *row;
@@ -23,6 +25,7 @@ static void print_list(struct cli *cli, json_t *answer) {
 static int list(struct cli *cli) { return reach_print(cli, &(struct ask){.path = "/v1/sources", .landing = true}, print_list); }
 
 static int post(struct cli *cli, const char *verb) {
+    must(cli->command != NULL);
     BUF_SCOPE(path);
     buf_text(&path, "/v1/sources/");
     url_escape(&path, str_of(cli->args[0]));

@@ -53,6 +53,7 @@ static void put_param(struct json_writer *w, const char *text) {
 }
 
 static void write_request(struct sql *sql, struct str query, struct buf *out) {
+    must(sql->reach != NULL && sql->format != NULL);
     struct json_writer w = json_write_to(out);
     json_begin_object(&w);
     json_put_str(&w, "query", query);
@@ -80,6 +81,7 @@ static enum status run_query(struct sql *sql, struct str query, struct err *err)
 /* ---- to a file ---- */
 
 static enum status run_to_file(struct sql *sql, struct str query, struct err *err) {
+    must(sql->reach != NULL && sql->format != NULL);
     const struct fs *fs = sql->cli->host.fs;
     char *part = arena_printf(sql->cli->arena, "%s.part", sql->output);
     enum status status = fs->open(fs->self, part, FS_WRITE | FS_CREATE | FS_TRUNCATE, &sql->file, err);
@@ -150,6 +152,7 @@ static int run_text(struct sql *sql) {
 }
 
 static int run(struct cli *cli) {
+    must(cli->command != NULL);
     struct err err = {0};
     struct sql sql = {.cli = cli, .file = -1, .output = cli_value(cli, "output"), .format = cli_value(cli, "format")};
     bool interactive = cli->args_n == 0 && host_is_terminal(0) && cli->out_terminal;

@@ -32,6 +32,7 @@ static json_int_t sum_of(json_t *partitions, const char *member) {
 }
 
 static void print_streams(struct cli *cli, json_t *answer) {
+    must(cli->command != NULL);
     static const struct column columns[] = {{"STREAM", "name", COLUMN_TEXT}, {"PARTITIONS", "partitions", COLUMN_NUMBER}, {"EVENTS", "events", COLUMN_NUMBER},
         {"NOT LANDED", "unlanded_records", COLUMN_NUMBER}, {"DUPLICATES", "duplicates", COLUMN_NUMBER}, {"KEY", "key", COLUMN_TEXT},
         {"DEDUPE", "dedupe", COLUMN_TEXT}};
@@ -48,6 +49,7 @@ static void print_streams(struct cli *cli, json_t *answer) {
 static int list(struct cli *cli) { return reach_print(cli, &(struct ask){.path = "/v1/streams"}, print_streams); }
 
 static void print_stream(struct cli *cli, json_t *answer) {
+    must(cli->command != NULL);
     static const struct column columns[] = {{"PARTITION", "partition", COLUMN_NUMBER}, {"START", "start_offset", COLUMN_NUMBER},
         {"LANDED", "landed_offset", COLUMN_NUMBER}, {"END", "end_offset", COLUMN_NUMBER}, {"DUPLICATES", "duplicates", COLUMN_NUMBER},
         {"LAST RECEIVED", "last_received_at", COLUMN_TIME}};
@@ -76,6 +78,7 @@ struct tail {
 };
 
 static void print_event_line(struct tail *t, json_t *event) {
+    must(t->reach != NULL && t->cli != NULL);
     json_t *payload = json_object_get(event, "payload");
     if (t->cli->json) {
         char *text = json_dumps(event, JSON_COMPACT);
@@ -95,6 +98,7 @@ static void print_event_line(struct tail *t, json_t *event) {
 
 /* One read of one partition; *n events were shown. */
 static enum status tail_partition(struct tail *t, size_t partition, int64_t wait_ms, size_t *n, struct err *err) {
+    must(t->reach != NULL && t->cli != NULL);
     json_t *answer, *event;
     size_t i;
     char rest[160];
@@ -114,6 +118,7 @@ static enum status tail_partition(struct tail *t, size_t partition, int64_t wait
 }
 
 static enum status tail_begin(struct tail *t, int64_t last, struct err *err) {
+    must(t->reach != NULL && t->cli != NULL);
     json_t *answer, *partition;
     size_t i;
     enum status status = reach_json(t->reach, &(struct ask){.path = stream_path(t->cli, "")}, &answer, err);
@@ -130,6 +135,7 @@ static enum status tail_begin(struct tail *t, int64_t last, struct err *err) {
 }
 
 static enum status tail_run(struct tail *t, struct err *err) {
+    must(t->reach != NULL && t->cli != NULL);
     while (!host_interrupted() && t->left != 0) {
         size_t shown = 0;
         for (size_t p = 0; p < t->partitions && t->left != 0; p++) {
@@ -146,6 +152,7 @@ static enum status tail_run(struct tail *t, struct err *err) {
 }
 
 static int tail(struct cli *cli) {
+    must(cli->command != NULL);
     struct err err = {0};
     int64_t last;
     struct tail t = {.cli = cli, .follow = cli_flag(cli, "follow"), .only_payload = cli_flag(cli, "payload"), .left = -1};

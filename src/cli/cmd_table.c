@@ -27,6 +27,7 @@ static void print_tables(struct cli *cli, json_t *answer) {
 static int list(struct cli *cli) { return reach_print(cli, &(struct ask){.path = "/v1/tables"}, print_tables); }
 
 static void print_table(struct cli *cli, json_t *answer) {
+    must(cli->command != NULL);
     static const struct column columns[] = {
         {"COLUMN", "name", COLUMN_TEXT}, {"TYPE", "type", COLUMN_TEXT}, {"FIELD", "field_id", COLUMN_NUMBER}, {"REQUIRED", "required", COLUMN_BOOL}};
     static const char *const lists[] = {"history", "file_list"}; /* `table history` and --json show them */

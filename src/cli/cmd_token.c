@@ -3,6 +3,7 @@
  * The new token's text is the only thing on stdout, so that `TOKEN=$(cupel token create shop)` works; the advice goes to stderr. */
 #include <stdio.h>
 
+#include "base/assert.h"
 #include "base/json.h"
 #include "cli/output.h"
 #include "cli/reach.h"
@@ -15,6 +16,7 @@ static void print_token(struct cli *cli, json_t *answer) {
 }
 
 static int create(struct cli *cli) {
+    must(cli->command != NULL);
     const char *role = cli_value(cli, "role"), *expires_in = cli_value(cli, "expires-in");
     BUF_SCOPE(body);
     struct json_writer w = json_write_to(&body);
@@ -35,6 +37,7 @@ static void print_tokens(struct cli *cli, json_t *answer) {
 static int list(struct cli *cli) { return reach_print(cli, &(struct ask){.path = "/v1/tokens"}, print_tokens); }
 
 static int revoke(struct cli *cli) {
+    must(cli->command != NULL);
     struct err err = {0};
     struct reach *reach;
     BUF_SCOPE(path);

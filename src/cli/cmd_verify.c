@@ -1,10 +1,12 @@
 /* cupel verify: every checksum, every file, every index; exit code 1 when something is wrong. Reads a lot, changes nothing. */
 #include <stdio.h>
 
+#include "base/assert.h"
 #include "cli/output.h"
 #include "cli/reach.h"
 
 static int run(struct cli *cli) {
+    must(cli->command != NULL);
     struct err err = {0};
     struct reach *reach;
     json_t *answer;

@@ -280,6 +280,7 @@ enum status reach_json(struct reach *reach, const struct ask *ask, json_t **out,
 }
 
 int reach_print(struct cli *cli, const struct ask *ask, void (*print)(struct cli *cli, json_t *answer)) {
+    must(cli->command != NULL);
     struct err err = {0};
     struct reach *reach;
     json_t *answer;

@@ -43,6 +43,7 @@ static void add_word(struct shell *s, const char *word) {
 }
 
 static void add_table_words(struct shell *s, const char *schema, const char *name) {
+    must(s->line != NULL && s->history != NULL);
     json_t *table, *column;
     size_t i;
     BUF_SCOPE(path);
@@ -57,6 +58,7 @@ static void add_table_words(struct shell *s, const char *schema, const char *nam
 }
 
 static void load_words(struct shell *s) {
+    must(s->line != NULL && s->history != NULL);
     json_t *answer, *table;
     size_t i;
     json_decref(s->words);
@@ -115,6 +117,7 @@ static unsigned char complete(EditLine *line, int unused) {
 /* ---- dot commands ---- */
 
 static void show_tables(struct shell *s) {
+    must(s->line != NULL && s->history != NULL);
     static const struct column columns[] = {
         {"SCHEMA", "schema", COLUMN_TEXT}, {"TABLE", "name", COLUMN_TEXT}, {"ROWS", "rows", COLUMN_NUMBER}, {"SIZE", "bytes", COLUMN_BYTES}};
     struct err err = {0};
@@ -128,6 +131,7 @@ static void show_tables(struct shell *s) {
 }
 
 static void show_schema(struct shell *s, struct str name) {
+    must(s->line != NULL && s->history != NULL);
     static const struct column columns[] = {{"COLUMN", "name", COLUMN_TEXT}, {"TYPE", "type", COLUMN_TEXT}};
     struct err err = {0};
     json_t *answer;
@@ -158,6 +162,7 @@ static void set_mode(struct shell *s, struct str mode) {
 }
 
 static void dot_command(struct shell *s, struct str line) {
+    must(s->line != NULL && s->history != NULL);
     struct str rest = str_trim(line), name = str_cut(&rest, ' ');
     rest = str_trim(rest);
     if (str_is(name, ".quit") || str_is(name, ".exit"))

@@ -138,6 +138,7 @@ static void put_other_sources(struct json_writer *w, const struct config *config
 }
 
 static enum status list_sources(struct node *node, struct http_request *r, struct buf *out, struct err *err) {
+    must(node->ledger != NULL && node->lake != NULL);
     BUF_SCOPE(landing);
     struct str *list = NULL;
     size_t n = 0;
@@ -169,6 +170,7 @@ static enum status landing_named(struct node *node, struct http_request *r, cons
 }
 
 static enum status run_source(struct node *node, struct http_request *r, struct buf *out, struct err *err) {
+    must(node->ledger != NULL && node->lake != NULL);
     const char *name;
     struct landing_outcome done = {0};
     enum status status = landing_named(node, r, &name, err);
@@ -191,6 +193,7 @@ static enum status run_source(struct node *node, struct http_request *r, struct 
 }
 
 static enum status test_source(struct node *node, struct http_request *r, struct buf *out, struct err *err) {
+    must(node->ledger != NULL && node->lake != NULL);
     const char *name;
     struct str path = http_query(r, "path");
     enum status status = landing_named(node, r, &name, err);

@@ -31,6 +31,7 @@ static char *file_path(const char *dir, uint64_t age) {
 }
 
 static enum status open_file(struct log_sink *s, struct err *err) {
+    must(s->dir != NULL);
     const struct fs *fs = s->host->fs;
     AUTO_FREE char *path = file_path(s->dir, 0);
     struct fs_stat stat;

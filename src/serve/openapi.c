@@ -33,6 +33,7 @@ static const struct parameter_row {
 };
 
 static void put_parameter(struct json_writer *w, const char *name, const char *in, const char *type, const char *text) {
+    must(w->depth > 0);
     json_begin_object(w);
     json_put_text(w, "name", name);
     json_put_text(w, "in", in);
@@ -46,6 +47,7 @@ static void put_parameter(struct json_writer *w, const char *name, const char *i
 }
 
 static void put_parameters(struct json_writer *w, const struct http_route *route) {
+    must(w->depth > 0);
     json_name(w, "parameters");
     json_begin_array(w);
     struct str rest = str_of(route->pattern);
@@ -67,6 +69,7 @@ static void put_parameters(struct json_writer *w, const struct http_route *route
 }
 
 static void put_operation(struct json_writer *w, const struct http_route *route) {
+    must(w->depth > 0);
     json_begin_object(w);
     json_put_text(w, "operationId", route->operation ? route->operation : route->pattern);
     if (route->summary) json_put_text(w, "summary", route->summary);
@@ -91,6 +94,7 @@ static bool described_before(const struct http_route *routes, size_t i) {
 }
 
 static void put_path(struct json_writer *w, const struct http_route *routes, size_t n, size_t i) {
+    must(w->depth > 0);
     json_name(w, routes[i].pattern);
     json_begin_object(w);
     for (size_t k = i; k < n; k++) {

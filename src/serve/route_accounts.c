@@ -32,6 +32,7 @@ struct stream_account {
 };
 
 static struct hour *hour_at(struct arena *arena, struct stream_account *a, int64_t at_ms) {
+    must(arena != NULL);
     size_t i = a->n;
     while (i > 0 && a->hours[i - 1].at_ms > at_ms) i--;
     if (i > 0 && a->hours[i - 1].at_ms == at_ms) return &a->hours[i - 1];
@@ -50,6 +51,7 @@ static struct hour *hour_at(struct arena *arena, struct stream_account *a, int64
 
 /* What the log's frames say. Streams deleted before that had the same name count too: the account goes by name, as the bronze table does. */
 static enum status add_log_hours(struct node *node, struct arena *arena, const char *name, struct stream_account *a, struct err *err) {
+    must(node->ledger != NULL && node->lake != NULL);
     struct ledger_stream *streams;
     struct stream_hour *hours;
     size_t streams_n, n;
@@ -67,6 +69,7 @@ static enum status add_log_hours(struct node *node, struct arena *arena, const c
 }
 
 static enum status read_once(struct node *node, struct arena *arena, const struct ledger_stream *stream, struct stream_account *out, struct err *err) {
+    must(node->ledger != NULL && node->lake != NULL);
     struct stream_account a = {.rows = -1};
     struct account *accounts;
     struct stream_state state;
@@ -97,6 +100,7 @@ static enum status read_once(struct node *node, struct arena *arena, const struc
 
 /* The three sources are not read at one instant: read until two readings agree. */
 static enum status read_settled(struct node *node, struct arena *arena, const struct ledger_stream *stream, struct stream_account *out, struct err *err) {
+    must(node->ledger != NULL && node->lake != NULL);
     struct stream_account before, now;
     enum status status = read_once(node, arena, stream, &before, err);
     for (int i = 0; status == OK && i < TRIES; i++) {
@@ -114,6 +118,7 @@ static enum status read_settled(struct node *node, struct arena *arena, const st
 /* ---- deep ---- */
 
 static enum status take_counts(struct arena *arena, struct stream_account *a, struct str rows, struct err *err) {
+    must(arena != NULL);
     struct str *list, hour_text, count_text;
     size_t n;
     enum status status = json_split_array(rows, 10000000, &list, &n, err);
@@ -135,6 +140,7 @@ static enum status take_counts(struct arena *arena, struct stream_account *a, st
 }
 
 static enum status count_bronze(struct node *node, struct arena *arena, const struct ledger_stream *stream, struct stream_account *a, struct err *err) {
+    must(node->ledger != NULL && node->lake != NULL);
     BUF_SCOPE(sql);
     BUF_SCOPE(rows);
     buf_text(&sql, "SELECT CAST(epoch_ms(date_trunc('hour', _received_at AT TIME ZONE 'UTC')) AS BIGINT) AS hour_ms, count(*) AS n FROM bronze.");
@@ -172,6 +178,7 @@ static bool stream_good(const struct stream_account *a, bool keeps_for_ever) {
 }
 
 static void write_stream(struct json_writer *w, const struct ledger_stream *stream, const struct stream_account *a, bool good) {
+    must(w->depth > 0);
     json_begin_object(w);
     json_put_text(w, "hop", "stream");
     json_put_text(w, "name", stream->name);
@@ -254,6 +261,7 @@ static void add_field(struct file_account *a, const struct account *from) {
 }
 
 static void write_file_account(struct json_writer *w, const char *name, const struct file_account *a, bool *all_good) {
+    must(w->depth > 0);
     bool good = a->read == a->landed + a->quarantined;
     *all_good = *all_good && good;
     json_begin_object(w);
@@ -268,6 +276,7 @@ static void write_file_account(struct json_writer *w, const char *name, const st
 }
 
 static enum status account_files(struct node *node, struct arena *arena, struct json_writer *w, bool *all_good, struct err *err) {
+    must(node->ledger != NULL && node->lake != NULL);
     struct account *list;
     size_t n;
     enum status status = ledger_account_list(node->ledger, arena, "file", NULL, &list, &n, err);
@@ -287,6 +296,7 @@ static enum status account_files(struct node *node, struct arena *arena, struct 
 }
 
 static enum status conservation(struct node *node, struct http_request *r, struct buf *out, struct err *err) {
+    must(node->ledger != NULL && node->lake != NULL);
     struct arena *arena = http_arena(r);
     struct str wanted = http_query(r, "stream");
     struct ledger_stream *streams, one;

@@ -7,6 +7,7 @@
 /* ---- quarantine ---- */
 
 static enum status list_quarantine(struct node *node, struct http_request *r, struct buf *out, struct err *err) {
+    must(node->ledger != NULL && node->lake != NULL);
     BUF_SCOPE(tables);
     struct str all, *list;
     size_t n;
@@ -39,6 +40,7 @@ static enum status quarantine_name(struct http_request *r, const char **out, str
 }
 
 static enum status show_quarantine(struct node *node, struct http_request *r, struct buf *out, struct err *err) {
+    must(node->ledger != NULL && node->lake != NULL);
     const char *name;
     int64_t limit;
     BUF_SCOPE(sql);
@@ -63,6 +65,7 @@ static enum status show_quarantine(struct node *node, struct http_request *r, st
 /* ---- logs ---- */
 
 static enum status show_logs(struct node *node, struct http_request *r, struct buf *out, struct err *err) {
+    must(node->ledger != NULL && node->lake != NULL);
     struct str level = http_query(r, "level"), event = http_query(r, "event");
     bool known = true;
     int64_t limit;
@@ -98,6 +101,7 @@ static size_t files_set_aside(struct node *node, struct arena *arena) {
 }
 
 static enum status verify(struct node *node, struct http_request *r, struct buf *out, struct err *err) {
+    must(node->ledger != NULL && node->lake != NULL);
     struct stream_recovery log = {0};
     BUF_SCOPE(lake);
     BUF_SCOPE(ledger);

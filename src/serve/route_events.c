@@ -11,6 +11,7 @@
 /* ---- GET /v1/events/{id} ---- */
 
 static void put_headers(struct json_writer *w, struct str headers) {
+    must(w->depth > 0);
     struct str name, value;
     json_name(w, "headers");
     json_begin_object(w);
@@ -25,6 +26,7 @@ static void put_headers(struct json_writer *w, struct str headers) {
 }
 
 static void put_body(struct json_writer *w, const struct stored_record *record) {
+    must(w->depth > 0);
     json_put_bool(w, "valid_json", (record->flags & RECORD_JSON_VALID) != 0);
     if (record->flags & RECORD_UTF8_VALID) {
         json_put_str(w, "payload", record->payload);
@@ -38,6 +40,7 @@ static void put_body(struct json_writer *w, const struct stored_record *record) 
 }
 
 static void put_places(struct json_writer *w, const char *table, bool landed, const char *found_in) {
+    must(w->depth > 0);
     json_put_text(w, "state", landed ? "landed" : "in_log");
     json_put_text(w, "found_in", found_in);
     json_name(w, "tables");
@@ -56,6 +59,7 @@ static void put_id(struct json_writer *w, struct event_id id) {
 }
 
 static void put_logged(struct node *node, struct arena *arena, const struct ledger_stream *stream, const struct stored_record *record, struct buf *out) {
+    must(node->ledger != NULL && node->lake != NULL);
     struct stream_state state;
     bool landed = stream_state(node->log, arena, stream->number, &state, NULL) == OK && record->partition < state.partitions_n &&
         record->offset < state.partitions[record->partition].landed_offset;
@@ -162,6 +166,7 @@ static enum status find_landing_row(struct node *node, struct arena *arena, cons
 }
 
 static enum status show_event(struct node *node, struct http_request *r, struct buf *out, struct err *err) {
+    must(node->ledger != NULL && node->lake != NULL);
     struct arena *arena = http_arena(r);
     struct str text = http_part(r, "id");
     struct event_id id;
@@ -193,6 +198,7 @@ struct listing {
 };
 
 static enum status read_listing(struct node *node, struct http_request *r, struct listing *out, struct err *err) {
+    must(node->ledger != NULL && node->lake != NULL);
     struct str status_text = http_query(r, "status"), cursor = http_query(r, "cursor");
     *out = (struct listing){.stream = http_query(r, "stream"), .want_landed = true, .want_logged = true};
     enum status status = query_number(r, "limit", 100, 1, LIST_MAX, &out->limit, err);
@@ -240,6 +246,7 @@ static void stream_sql(struct buf *sql, const struct listing *listing, const str
 }
 
 static void put_listed(struct json_writer *w, struct str row, struct str *last) {
+    must(w->depth > 0);
     static const struct envelope_row members[] = {{"id", "_event_id"}, {"stream", "stream"}, {"partition", "_partition"}, {"offset", "_offset"},
         {"received_at", "received_at"}, {"source", "_source"}, {"key", "_key"}, {"status", "status"}, {"size_bytes", "size_bytes"}};
     struct str raw;
@@ -275,6 +282,7 @@ static enum status write_list(const struct listing *listing, struct str rows, st
 }
 
 static enum status list_events(struct node *node, struct http_request *r, struct buf *out, struct err *err) {
+    must(node->ledger != NULL && node->lake != NULL);
     struct arena *arena = http_arena(r);
     struct listing listing;
     struct ledger_stream *streams, one;

@@ -41,6 +41,7 @@ static struct metric *const all_gauges[] = {&m_up, &m_ready, &m_log_bytes, &m_lo
 static void set(struct metric *metric, uint64_t value) { series_set(metric_series(metric), (int64_t)value); }
 
 static void update_streams(struct node *node) {
+    must(node->ledger != NULL && node->lake != NULL);
     ARENA_SCOPE(arena);
     struct ledger_stream *streams;
     size_t n;
@@ -80,6 +81,7 @@ void node_update_gauges(struct node *node) {
 }
 
 bool node_not_ready(struct node *node, struct buf *reasons) {
+    must(node->ledger != NULL && node->lake != NULL);
     BUF_SCOPE(own);
     struct json_writer w = json_write_to(reasons ? reasons : &own);
     bool not_ready = false;

@@ -32,6 +32,7 @@ static void write_event(struct json_writer *w, struct str row) {
 
 /* The events' own offsets say where to go on; when bronze has none of them either (its retention is over), at the log's beginning. */
 static enum status write_events(struct json_writer *w, struct str rows, uint64_t *next, struct err *err) {
+    must(w->depth > 0);
     struct str *list, text;
     size_t n;
     uint64_t last;

@@ -149,6 +149,7 @@ static enum status start(struct query_run *run, struct engine_query *query, stru
 
 /* DuckDB ends a message with the place: "LINE 2: …" and a caret under it. Long lines are cut with dots in front, which hides the column. */
 static struct str error_place(struct arena *arena, const struct err *err) {
+    must(arena != NULL);
     struct str rest = str_of(err->text), number;
     struct str detail = str_cut(&rest, '\n');
     long at = str_find(rest, STR("LINE "));
@@ -174,6 +175,7 @@ static struct str error_place(struct arena *arena, const struct err *err) {
 }
 
 static void run_query(struct node *node, struct http_request *r) {
+    must(node->ledger != NULL && node->lake != NULL);
     struct engine_query query = {0};
     const struct format_row *format = NULL;
     struct err err = {0};

@@ -9,6 +9,7 @@
 /* ---- POST /v1/streams/{stream}/partitions {"partitions": n} ---- */
 
 static enum status grow(struct node *node, struct http_request *r, struct buf *out, struct err *err) {
+    must(node->ledger != NULL && node->lake != NULL);
     struct arena *arena = http_arena(r);
     struct ledger_stream stream;
     struct body *body;
@@ -39,6 +40,7 @@ static enum status grow(struct node *node, struct http_request *r, struct buf *o
 
 /* A stream that cupel.yaml still names would come back empty at the next start: the file is the truth. */
 static enum status delete_stream(struct node *node, struct http_request *r, struct buf *out, struct err *err) {
+    must(node->ledger != NULL && node->lake != NULL);
     struct ledger_stream stream;
     bool data = query_flag(r, "data");
     WITH_LOCK(&node->reload_lock);
@@ -60,6 +62,7 @@ static enum status delete_stream(struct node *node, struct http_request *r, stru
 /* ---- consumers ---- */
 
 static enum status list_consumers(struct node *node, struct http_request *r, struct buf *out, struct err *err) {
+    must(node->ledger != NULL && node->lake != NULL);
     struct arena *arena = http_arena(r);
     struct consumer_position *list;
     struct ledger_stream *streams;
@@ -117,6 +120,7 @@ static enum status read_reset(struct http_request *r, struct str *stream, struct
 }
 
 static enum status reset_consumer(struct node *node, struct http_request *r, struct buf *out, struct err *err) {
+    must(node->ledger != NULL && node->lake != NULL);
     struct arena *arena = http_arena(r);
     struct ledger_stream stream;
     struct stream_state state;
