@@ -397,8 +397,11 @@ def test_metrics_are_documented(make_project):
 
 
 def test_logs_over_http(project):
-    records = project.get("/v1/logs?limit=5000").json()["records"]
-    assert any(r["message"] == "ready" and r["room"] == "serve" for r in records)
+    def said_ready():  # the line is written after the address is known, by which the fixture goes
+        records = project.get("/v1/logs?limit=5000").json()["records"]
+        return any(r["message"] == "ready" and r["room"] == "serve" for r in records)
+
+    lib.wait_until(said_ready, 10, "the record of being ready")
     assert all(r["level"] in ("warn", "error") for r in project.get("/v1/logs?level=warn").json()["records"])
     assert project.get("/v1/logs?level=loud").status_code == 400
 
