@@ -49,7 +49,8 @@ struct json_scanner *json_scanner_new(size_t size_max);
 void json_scanner_free(struct json_scanner **scanner);
 
 /* Validates one whole JSON text (RFC 8259, UTF-8, depth up to JSON_DEPTH_MAX, numbers of any size). `text.p` must have JSON_PADDING readable bytes behind
- * it: keep the body in a buffer with that much reserve. The document stays loaded in the scanner until the next call. E_INVALID with byte position otherwise. */
+ * it: keep the body in a buffer with that much reserve. The document stays loaded in the scanner until the next call. E_INVALID with byte position
+ * otherwise. */
 enum status json_scan(struct json_scanner *scanner, struct str text, struct err *err);
 /* Kind of the loaded document: '{', '[', '"', '0' (number), 't', 'f', 'n'. */
 char json_scan_kind(struct json_scanner *scanner);
