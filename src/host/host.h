@@ -118,6 +118,8 @@ void host_process_end_text(int exit_status, char *out, size_t n);
 bool host_process_wait(struct host_process *process, int64_t timeout_ms, int *exit_status); /* false: still running */
 char *host_self_path(struct arena *arena); /* the running binary's path */
 uint64_t host_resident_bytes(pid_t pid); /* 0 when it cannot be read */
+/* From now on this process gets no memory beyond that: malloc fails. false: it has more already (sanitizers), or a smaller limit. */
+bool host_limit_memory(uint64_t bytes);
 double host_cpu_seconds(pid_t pid); /* user + system, 0 when it cannot be read */
 int host_cores(void);
 

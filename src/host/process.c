@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -113,6 +114,22 @@ uint64_t host_resident_bytes(pid_t pid) {
     text[n] = 0;
     unsigned long size, resident;
     return sscanf(text, "%lu %lu", &size, &resident) == 2 ? (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+}
+
+/* RLIMIT_DATA counts private writable memory, used or not: the sanitizers' shadow is of that kind and far beyond any limit. */
+bool host_limit_memory(uint64_t bytes) {
+    struct rlimit limit;
+    unsigned long data = 0;
+    must(bytes > 0);
+    char text[128] = "";
+    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    if (n <= 0 || sscanf(text, "%*u %*u %*u %*u %*u %lu", &data) != 1 || (uint64_t)data * (uint64_t)sysconf(_SC_PAGESIZE) >= bytes) return false;
+    if (getrlimit(RLIMIT_DATA, &limit) != 0 || limit.rlim_cur <= bytes) return false;
+    limit.rlim_cur = bytes;
+    return setrlimit(RLIMIT_DATA, &limit) == 0;
 }
 
 double host_cpu_seconds(pid_t pid) {

@@ -432,6 +432,13 @@ static void offer_to_oom_killer(void) {
     }
 }
 
+/* DuckDB's own limit does not see what its functions take from malloc (printf('%2000000000d', 1), range(2000000000) as a list). With this one the
+ * allocation fails and with it the query, not the machine. Twice the limit is what DuckDB itself was seen to peak at. */
+static void limit_memory(const struct child *child) {
+    uint64_t stacks = (uint64_t)(child->threads + child->sessions_n) * (16u << 20);
+    (void)host_limit_memory(2 * child->memory_bytes + stacks + (1ull << 30));
+}
+
 static bool read_arguments(struct child *child, int argc, char **argv) {
     child->control = -1;
     child->read_dirs = mem_zalloc((size_t)(argc + 1) * sizeof *child->read_dirs);
@@ -478,6 +485,7 @@ int engine_main(int argc, char **argv, const struct row_source_kind *const *kind
     host_signals_block(); /* Ctrl-C and service managers signal the whole group: the server still needs us for its last flush, and we end with it */
     log_configure((struct log_options){.level = LOG_INFO, .process = "engine"});
     offer_to_oom_killer();
+    limit_memory(child);
     mutex_init(&child->lock);
     mutex_init(&child->send_lock);
     mutex_init(&child->log_lock);

@@ -9,7 +9,7 @@ import time
 from decimal import Decimal
 
 import pytest
-from lib import PATIENCE, wait_until
+from lib import PATIENCE, SANITIZED, wait_until
 
 YAML = """
 project: test
@@ -155,6 +155,17 @@ def test_memory_limit(p):
 def cpu_seconds(pid):
     fields = open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.skipif(SANITIZED, reason="sanitizers reserve more memory than any limit")
+@pytest.mark.parametrize("query", ["SELECT length(printf('%2000000000d', 1))", "SELECT len(range(1000000000))"])
+def test_memory_that_duckdb_does_not_count(p, query):
+    """The query fails, the engine lives, nobody else notices."""
+    p.value("SELECT 1 AS a")
+    engine = p.engine_pids()
+    assert "limit" in refused(p, query, 413)["type"]
+    assert p.engine_pids() == engine
+    assert p.value("SELECT count(*) FROM range(1000000)") == 1000000
 
 
 def test_disconnect_cancels(p):
