@@ -17,12 +17,18 @@ bool http_peer_is_loopback(struct http_request *r) {
     return IN6_IS_ADDR_LOOPBACK(six) || (IN6_IS_ADDR_V4MAPPED(six) && six->s6_addr[12] == 127);
 }
 
+/* Proxies, tunnels and content networks each have a name of their own for it; what they share is found in the middle of the name. */
 static void look_for_proxy(void *context, struct str name, struct str value) {
     bool *found = context;
-    static const char *const names[] = {"Forwarded", "Via", "X-Real-IP", "CF-Connecting-IP", "True-Client-IP", "X-Client-IP"};
+    static const char *const names[] = {"Via", "X-Real-IP", "CDN-Loop", "X-Amzn-Trace-Id"};
+    static const char *const pieces[] = {"forwarded", "client-ip", "clientip", "connecting-ip", "proxyuser", "x-envoy-", "tailscale-", "ngrok-", "cf-ray"};
+    char lower[64];
+    size_t n = name.n < sizeof lower ? name.n : sizeof lower;
+    for (size_t i = 0; i < n; i++) lower[i] = name.p[i] >= 'A' && name.p[i] <= 'Z' ? (char)(name.p[i] + 32) : name.p[i];
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (str_ieq(name, str_of(names[i]))) *found = true;
-    if (name.n > 12 && str_ieq(str_head(name, 12), STR("X-Forwarded-"))) *found = true;
+    for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++)
+        if (str_find(str_make(lower, n), str_of(pieces[i])) >= 0) *found = true;
 }
 
 bool http_is_proxied(struct http_request *r) {

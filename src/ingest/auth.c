@@ -116,7 +116,8 @@ void auth_free(struct auth **auth) {
 static bool is_loopback_name(struct str host) {
     if (host.n && host.p[0] == '[') { /* [::1]:8080 */
         long end = str_find(host, STR("]"));
-        return end > 0 && str_is(str_head(host, (size_t)end + 1), "[::1]");
+        struct str port = end > 0 ? str_from(host, (size_t)end + 1) : STR_NULL;
+        return end > 0 && str_is(str_head(host, (size_t)end + 1), "[::1]") && (!port.n || port.p[0] == ':');
     }
     struct str name = str_cut(&host, ':');
     return str_ieq(name, STR("localhost")) || str_is(name, "127.0.0.1");
