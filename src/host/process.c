@@ -100,6 +100,8 @@ char *host_self_path(struct arena *arena) {
     char path[4096];
     ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
     must(n > 0);
+    struct str found = str_make(path, (size_t)n);
+    if (str_ends(found, STR(" (deleted)"))) return arena_strdup(arena, "/proc/self/exe"); /* replaced by an upgrade while it runs: this one still can be run */
     return arena_strndup(arena, path, (size_t)n);
 }
 

@@ -3,11 +3,13 @@
 import io
 import json
 import os
+import shutil
 import socket
 import threading
 import time
 from decimal import Decimal
 
+import lib
 import pytest
 from lib import PATIENCE, SANITIZED, wait_until
 
@@ -209,6 +211,21 @@ def test_engine_killed_in_a_query(p):
     assert answers[0].status_code == 503 and "the engine died" in answers[0].json()["detail"]
     p.post("orders", {"k": 1})
     assert p.value("SELECT count(*) AS n FROM bronze.orders") == 1
+
+
+def test_engine_starts_again_after_the_binary_was_replaced(make_project, monkeypatch, tmp_path):
+    """An upgrade puts another file under the path of the running one: the server goes on with its own until it is restarted."""
+    binary = tmp_path / "bin" / "cupel"
+    binary.parent.mkdir()
+    shutil.copy2(lib.CUPEL, binary)
+    library = str(lib.ROOT / "third_party/duckdb")
+    monkeypatch.setattr(lib, "CUPEL", binary)
+    p = make_project(YAML, env={"LD_LIBRARY_PATH": os.pathsep.join(filter(None, [library, os.environ.get("LD_LIBRARY_PATH")]))})
+    assert p.value("SELECT 1 AS a") == 1
+    binary.with_suffix(".new").write_text("another version")
+    binary.with_suffix(".new").rename(binary)
+    assert p.kill_engine()
+    wait_until(lambda: ask(p, "SELECT 2 AS a").status_code == 200, 20, "a query after the engine's death")
 
 
 def test_engine_goes_with_its_server(p):
