@@ -296,7 +296,9 @@ static void errors_name_the_place(void **state) {
     assert_int_equal(fails(f, "SELECT 'x'::INTEGER", "Could not convert string 'x' to INT32"), E_INVALID);
     assert_int_equal(fails(f, "SELECT * FROM nothing", "There is no table nothing"), E_INVALID);
     assert_int_equal(fails(f, "   ", "There is no statement"), E_INVALID);
-    assert_int_equal(fails(f, "SELECT CASE WHEN range = 500000 THEN error('boom') END FROM range(1000000)", "boom"), E_INVALID);
+    for (int i = 0; i < 30; i++) { /* the thread that fails interrupts the others: its own error is to be told all the same */
+        assert_int_equal(fails(f, "SELECT CASE WHEN range = 500000 THEN error('boom') END FROM range(1000000)", "boom"), E_INVALID);
+    }
 }
 
 static void json_decimal_is_exact(void **state) {
@@ -808,11 +810,28 @@ static void *run_endless(void *argument) {
     return NULL;
 }
 
-static void wait_running(struct fixture *f, uint64_t calls) {
-    for (int i = 0; i < 500 && (engine_stats(f->engine).calls_running < calls || !engine_pid(f->engine)); i++) {
+/* Until the child works on that many statements: each has a thread of its own. */
+static void wait_running(struct fixture *f, size_t calls) {
+    for (int i = 0; i < 3000; i++) {
+        ARENA_SCOPE(arena);
+        struct fs_entry *threads;
+        size_t n = 0, working = 0;
+        fs_real()->list(fs_real()->self, arena, arena_printf(arena, "/proc/%d/task", (int)engine_pid(f->engine)), &threads, &n, NULL);
+        for (size_t k = 0; k < n; k++) {
+            char name[32] = "";
+            FILE *file = fopen(arena_printf(arena, "/proc/%d/task/%s/comm", (int)engine_pid(f->engine), threads[k].name), "r");
+            working += file && fgets(name, sizeof name, file) && strcmp(name, "engine-call\n") == 0;
+            if (file) {
+                fclose(file);
+            }
+        }
+        if (working >= calls) {
+            f->host.clock->sleep_us(f->host.clock->self, 500000); /* beyond the moment in which a query is given once more */
+            return;
+        }
         f->host.clock->sleep_us(f->host.clock->self, 10000);
     }
-    f->host.clock->sleep_us(f->host.clock->self, 200000); /* let it work a little */
+    fail_msg("%zu statements did not start", calls);
 }
 
 static void a_dead_engine_fails_its_calls_and_starts_again(void **state) {
@@ -861,7 +880,7 @@ static void a_query_over_its_time_is_stopped(void **state) {
     char *text = ask(f, (struct engine_query){.sql = str_of(endless), .format = RESULT_JSON, .time_ms = 300}, &status);
     assert_int_equal(status, E_TIMEOUT);
     assert_string_equal(text, "the query took longer than its limit of 300 ms");
-    assert_true(now_ms(f) - start < 2000);
+    assert_true(now_ms(f) - start < 5000);
     assert_int_equal(engine_stats(f->engine).died, 0);
 }
 
@@ -924,7 +943,7 @@ static void a_query_is_cancelled_before_its_first_row(void **state) {
     int64_t start = now_ms(f);
     ask(f, (struct engine_query){.sql = str_of(endless), .format = RESULT_JSON, .cancelled = always}, &status);
     assert_int_equal(status, E_CANCELLED);
-    assert_true(now_ms(f) - start < 1000);
+    assert_true(now_ms(f) - start < 5000);
     assert_string_equal(ask_sql(f, "SELECT 1 AS a", RESULT_NDJSON), "{\"a\":1}\n");
 }
 
