@@ -13,14 +13,11 @@
 
 #include "base/assert.h"
 
-bool host_is_terminal(int fd) {
-    return isatty(fd) == 1;
-}
+bool host_is_terminal(int fd) { return isatty(fd) == 1; }
 
 unsigned host_terminal_columns(int fd) {
     struct winsize size;
-    if (ioctl(fd, TIOCGWINSZ, &size) != 0 || size.ws_col == 0)
-        return 80;
+    if (ioctl(fd, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 80;
     return size.ws_col;
 }
 
@@ -32,14 +29,11 @@ char *host_current_dir(struct arena *arena) {
 void host_notify_manager(const char *state) {
     const char *path = getenv("NOTIFY_SOCKET");
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    if (!path || (path[0] != '/' && path[0] != '@') || strlen(path) >= sizeof address.sun_path)
-        return;
+    if (!path || (path[0] != '/' && path[0] != '@') || strlen(path) >= sizeof address.sun_path) return;
     memcpy(address.sun_path, path, strlen(path));
-    if (path[0] == '@')
-        address.sun_path[0] = '\0'; /* the abstract name space */
+    if (path[0] == '@') address.sun_path[0] = '\0'; /* the abstract name space */
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return;
+    if (fd < 0) return;
     socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
     (void)!sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&address, size);
     close(fd);
@@ -53,21 +47,15 @@ enum status host_read_some(int fd, void *bytes, size_t n, size_t *got, struct er
             *got = (size_t)r;
             return OK;
         }
-        if (errno != EINTR)
-            return err_set_errno(err, errno, "reading descriptor %d", fd);
+        if (errno != EINTR) return err_set_errno(err, errno, "reading descriptor %d", fd);
     }
 }
 
 enum status host_make_private(const char *path, bool is_dir, struct err *err) {
-    if (chmod(path, is_dir ? 0700 : 0600) != 0)
-        return err_set_errno(err, errno, "%s: chmod", path);
+    if (chmod(path, is_dir ? 0700 : 0600) != 0) return err_set_errno(err, errno, "%s: chmod", path);
     return OK;
 }
 
-bool host_process_alive(int pid) {
-    return pid > 0 && (kill(pid, 0) == 0 || errno == EPERM);
-}
+bool host_process_alive(int pid) { return pid > 0 && (kill(pid, 0) == 0 || errno == EPERM); }
 
-int host_self_pid(void) {
-    return (int)getpid();
-}
+int host_self_pid(void) { return (int)getpid(); }

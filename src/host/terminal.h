@@ -9,8 +9,8 @@
 #include "base/err.h"
 
 bool host_is_terminal(int fd);
-unsigned host_terminal_columns(int fd);           /* 80 when it cannot be told */
-char *host_current_dir(struct arena *arena);      /* absolute; "." when it cannot be told */
+unsigned host_terminal_columns(int fd); /* 80 when it cannot be told */
+char *host_current_dir(struct arena *arena); /* absolute; "." when it cannot be told */
 /* Sends a line to the service manager (sd_notify(3): "READY=1", "STOPPING=1"); nothing happens without NOTIFY_SOCKET. */
 void host_notify_manager(const char *state);
 /* Up to n bytes of a descriptor; *got 0 at the end. For standard input. */
