@@ -214,9 +214,9 @@ enum status fs_read_all(const struct fs *fs, struct arena *arena, const char *pa
     return st;
 }
 
-static enum status write_synced(const struct fs *fs, const char *path, struct str content, struct err *err) {
+static enum status write_synced(const struct fs *fs, const char *path, int flags, struct str content, struct err *err) {
     int file;
-    enum status st = fs->open(fs->self, path, FS_WRITE | FS_CREATE | FS_TRUNCATE, &file, err);
+    enum status st = fs->open(fs->self, path, FS_WRITE | FS_CREATE | FS_TRUNCATE | flags, &file, err);
     if (st != OK) return st;
     st = fs->pwrite(fs->self, file, content.p, content.n, 0, err);
     if (st == OK) st = fs->sync_data(fs->self, file, err);
@@ -224,10 +224,10 @@ static enum status write_synced(const struct fs *fs, const char *path, struct st
     return st;
 }
 
-enum status fs_write_atomic(const struct fs *fs, const char *path, struct str content, struct err *err) {
+static enum status write_atomic(const struct fs *fs, const char *path, int flags, struct str content, struct err *err) {
     ARENA_SCOPE(arena);
     char *temporary = arena_printf(arena, "%s.tmp", path);
-    enum status st = write_synced(fs, temporary, content, err);
+    enum status st = write_synced(fs, temporary, flags, content, err);
     if (st == OK) st = fs->rename(fs->self, temporary, path, err);
     if (st == OK) return fs->sync_dir(fs->self, parent_of(arena, path), err);
     fs->unlink(fs->self, temporary, NULL);
@@ -242,6 +242,12 @@ enum status fs_sync_path(const struct fs *fs, const char *path, struct err *err)
     st = fs->sync_data(fs->self, file, err);
     fs->close(fs->self, file);
     return st == OK ? fs->sync_dir(fs->self, parent_of(arena, path), err) : st;
+}
+
+enum status fs_write_atomic(const struct fs *fs, const char *path, struct str content, struct err *err) { return write_atomic(fs, path, 0, content, err); }
+
+enum status fs_write_secret(const struct fs *fs, const char *path, struct str content, struct err *err) {
+    return write_atomic(fs, path, FS_PRIVATE, content, err);
 }
 
 bool fs_exists(const struct fs *fs, const char *path) {

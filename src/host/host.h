@@ -70,6 +70,8 @@ enum status fs_mkdirs(const struct fs *fs, const char *path, struct err *err);
 enum status fs_read_all(const struct fs *fs, struct arena *arena, const char *path, size_t size_max, struct str *out, struct err *err);
 /* Writes to "<path>.tmp", syncs it, renames it over path, syncs the folder: readers see the old or the new content, also after a crash. */
 enum status fs_write_atomic(const struct fs *fs, const char *path, struct str content, struct err *err);
+/* The same for a file that only its owner may read. */
+enum status fs_write_secret(const struct fs *fs, const char *path, struct str content, struct err *err);
 enum status fs_sync_path(const struct fs *fs, const char *path, struct err *err); /* opens, fdatasyncs, closes; then syncs the folder that holds it */
 bool fs_exists(const struct fs *fs, const char *path);
 enum status fs_remove_tree(const struct fs *fs, const char *path, struct err *err);

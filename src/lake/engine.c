@@ -43,6 +43,7 @@ struct engine_call {
     bool internal;
     bool finished; /* answer read to its end, or to its error */
     bool closed; /* engine_call_end was called; memory goes when the child is done too */
+    bool overdue; /* its child was killed because it did not end in time */
     int64_t give_up_ms; /* monotonic; 0: none. By then the child should have answered, or ended what was cancelled */
     uint64_t data_left; /* of the current ANSWER_DATA frame */
     uint64_t rows;
@@ -217,6 +218,7 @@ static void kill_when_stuck(struct engine *engine) {
             log_warn("engine", "killed: a call did not end after its interrupt", LOG_INT("call", call->id), LOG_INT("pid", engine->process.pid), NULL);
             host_process_kill(&engine->process, HOST_SIGNAL_KILL);
             call->give_up_ms = 0;
+            call->overdue = true;
             return;
         }
     }
@@ -612,13 +614,17 @@ static enum status call_lost(struct engine_call *call, struct err *err) {
     for (int i = 0; i < 20 && engine->state == CHILD_UP && call->child; i++) {
         condition_wait_ms(&engine->changed, &engine->lock, 100);
     }
-    err_set(&call->err, E_UNAVAILABLE, "the engine died: %s", engine->why_gone[0] ? engine->why_gone : "its end of the call closed");
+    if (call->overdue) {
+        err_set(&call->err, E_TIMEOUT, "the query did not end within its time limit, nor when it was interrupted: the engine was started anew");
+    } else {
+        err_set(&call->err, E_UNAVAILABLE, "the engine died: %s", engine->why_gone[0] ? engine->why_gone : "its end of the call closed");
+    }
     mutex_unlock(&engine->lock);
     call->finished = true;
     if (err) {
         *err = call->err;
     }
-    return E_UNAVAILABLE;
+    return call->err.status;
 }
 
 /* Reads the next frame's header, and its payload unless it is data. */
@@ -658,7 +664,8 @@ static enum status next_frame(struct engine_call *call, struct wire_header *head
 }
 
 /* Starts the query and waits for its head. */
-static enum status query_once(struct engine *engine, const struct engine_query *query, struct engine_request *request, struct engine_call **out, struct err *err) {
+static enum status query_once(
+    struct engine *engine, const struct engine_query *query, struct engine_request *request, struct engine_call **out, struct err *err) {
     struct engine_call *call;
     enum status st = call_start(engine, request, query->view, &call, err);
     if (st != OK) {

@@ -47,7 +47,7 @@ static enum status make_secret(struct stream_log *log, const char *path, struct 
     host_random(&s.log_id, sizeof s.log_id);
     host_random(&s.dedupe_seed, sizeof s.dedupe_seed);
     s.crc = crc32c(0, &s, sizeof s - 4);
-    enum status status = fs_write_atomic(log_fs(log), path, str_make(&s, sizeof s), err);
+    enum status status = fs_write_secret(log_fs(log), path, str_make(&s, sizeof s), err);
     if (status == OK) *out = s;
     return status;
 }
