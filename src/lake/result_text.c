@@ -105,7 +105,7 @@ static void put_csv_row(struct result_writer *w, struct buf *out, idx_t row) {
             put_csv_cell(out, str_make(w->cell.p ? w->cell.p : "", w->cell.n));
         }
     }
-    buf_text(out, "\r\n");
+    buf_text(out, "\n");
 }
 
 static void put_start(struct result_writer *w, struct buf *out) {
@@ -116,7 +116,7 @@ static void put_start(struct result_writer *w, struct buf *out) {
             buf_text(out, i ? "," : "");
             put_csv_cell(out, str_of(w->columns->names[i]));
         }
-        buf_text(out, "\r\n");
+        buf_text(out, "\n");
     }
 }
 

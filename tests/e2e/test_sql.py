@@ -47,7 +47,7 @@ def test_formats(p):
     p.post_ndjson("orders", [{"k": "a", "total": "12.30"}, {"k": "b,c", "total": 0.1}])
     query = "SELECT payload->>'k' AS k, json_decimal(payload, 'total') AS t FROM bronze.orders ORDER BY k"
     assert json.loads(ask(p, query, format="json").text, parse_float=Decimal) == [{"k": "a", "t": Decimal("12.300000000")}, {"k": "b,c", "t": Decimal("0.100000000")}]
-    assert ask(p, query, format="csv").content == b'k,t\r\na,12.300000000\r\n"b,c",0.100000000\r\n'
+    assert ask(p, query, format="csv").content == b'k,t\na,12.300000000\n"b,c",0.100000000\n'
     assert ask(p, query, format="ndjson").text.count("\n") == 2
     table = ask(p, query, format="table").text
     assert table.startswith("┌") and table.endswith("2 rows\n")

@@ -34,8 +34,8 @@ static void json_values_of_all_kinds(void **state) {
 static void csv_quotes_as_rfc_4180(void **state) {
     struct fixture *f = *state;
     assert_string_equal(ask_sql(f, "SELECT 'a,b' AS x, '' AS y, NULL AS z, 'q\"' AS \"w,1\", E'l\\nm' AS v", RESULT_CSV),
-        "x,y,z,\"w,1\",v\r\n\"a,b\",\"\",,\"q\"\"\",\"l\nm\"\r\n");
-    assert_string_equal(ask_sql(f, "SELECT 1 AS x WHERE false", RESULT_CSV), "x\r\n");
+        "x,y,z,\"w,1\",v\n\"a,b\",\"\",,\"q\"\"\",\"l\nm\"\n");
+    assert_string_equal(ask_sql(f, "SELECT 1 AS x WHERE false", RESULT_CSV), "x\n");
     assert_string_equal(ask_sql(f, "SELECT 1 AS x WHERE false", RESULT_JSON), "[]\n");
 }
 
