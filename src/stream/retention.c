@@ -269,16 +269,20 @@ enum status stream_verify(struct stream_log *log, struct arena *arena, struct st
     uint32_t last = 0;
     while (true) {
         struct segment *next = NULL;
+        uint64_t end = 0;
         {
             WITH_LOCK(&log->segments);
-            for (size_t i = 0; i + 1 < log->segments_n && !next; i++)
+            for (size_t i = 0; i < log->segments_n && !next; i++)
                 if (log->segment[i]->number > last) next = log->segment[i];
             if (next) segment_ref(next);
+        }
+        {
+            WITH_LOCK(&log->state); /* the newest one grows meanwhile: up to what is durable now */
+            if (next) end = next->end;
         }
         if (!next) break;
         last = next->number;
         struct host_map map;
-        uint64_t end = next->end;
         must(end >= SEGMENT_HEADER_BYTES);
         enum status s = segment_bytes(next, end, &map, err);
         if (s == OK) {

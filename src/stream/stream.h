@@ -211,7 +211,7 @@ void stream_landed(struct stream_log *log, uint16_t stream, const uint64_t *offs
  * stored; when it fails the segment stays. */
 enum status stream_trim(struct stream_log *log, int64_t now_ms, enum status (*gone)(void *context, const struct stream_hour *hours, size_t n, struct err *err),
     void *context, uint64_t *deleted, struct err *err);
-/* Checks all checksums of sealed segments; damage is counted and described, not changed. */
+/* Checks all checksums up to the durable position; damage is counted and described, not changed. */
 enum status stream_verify(struct stream_log *log, struct arena *arena, struct stream_recovery *out, struct err *err);
 
 #endif

@@ -361,6 +361,20 @@ static void damage_of_sealed_segments_is_found_by_verify(void **state) {
     fixture_end(&f);
 }
 
+static void damage_of_the_newest_segment_is_found_by_verify(void **state) {
+    struct fixture f;
+    fixture_begin(&f, 10);
+    fixture_open(&f);
+    struct event_id only = append_one(&f, 1, "k", "only");
+    struct stream_recovery found;
+    assert_int_equal(stream_verify(f.log, f.arena, &found, &f.err), OK);
+    assert_true(found.segments == 1 && found.records == 1 && found.damaged_groups == 0);
+    flip(&f, only, 90);
+    assert_int_equal(stream_verify(f.log, f.arena, &found, &f.err), OK);
+    assert_int_equal(found.damaged_groups, 1);
+    fixture_end(&f);
+}
+
 static void a_segment_cut_short_costs_only_its_own(void **state) {
     for (uint64_t left = 0; left < 9000; left += 1777) {
         struct fixture f;
@@ -598,6 +612,7 @@ int main(void) {
         cmocka_unit_test(damage_just_before_a_torn_tail),
         cmocka_unit_test(a_damaged_index_is_made_again),
         cmocka_unit_test(damage_of_sealed_segments_is_found_by_verify),
+        cmocka_unit_test(damage_of_the_newest_segment_is_found_by_verify),
         cmocka_unit_test(a_segment_cut_short_costs_only_its_own),
         cmocka_unit_test(damaged_headers_and_secrets),
         cmocka_unit_test(many_threads_at_once),
