@@ -369,7 +369,7 @@ def test_tls(make_project, tmp_path):
     lib.wait_until(lambda: p.server_json(), 20, "server file")
     port = p.server_json()["address"].rpartition(":")[2]
     headers = {"Authorization": "Bearer " + p.token}
-    base = f"https://localhost:{port}"
+    base = f"https://127.0.0.1:{port}"
     body = "".join(json.dumps({"n": i, "pad": "x" * 300}) + "\n" for i in range(5000))
     with requests.Session() as session:
         session.verify, session.trust_env = str(cert), False
@@ -382,7 +382,7 @@ def test_tls(make_project, tmp_path):
     with pytest.raises(requests.exceptions.SSLError):
         requests.get(base + "/v1/streams", headers=headers, timeout=10, verify=True)
     with pytest.raises(requests.exceptions.ConnectionError):
-        requests.get(f"http://localhost:{port}/v1/streams", headers=headers, timeout=10)
+        requests.get(f"http://127.0.0.1:{port}/v1/streams", headers=headers, timeout=10)
     old = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-tls1_1"], input=b"", capture_output=True, timeout=20)
     assert old.returncode != 0  # TLS 1.0 and 1.1 are not spoken
     assert p.stop() == 0
