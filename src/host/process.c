@@ -105,16 +105,22 @@ char *host_self_path(struct arena *arena) {
     return arena_strndup(arena, path, (size_t)n);
 }
 
-uint64_t host_resident_bytes(pid_t pid) {
-    char path[64], text[128];
-    snprintf(path, sizeof path, "/proc/%ld/statm", (long)pid);
+/* What the kernel says of a process in one of its small files, as text. */
+static bool read_proc(pid_t pid, const char *name, char *text, size_t size) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%ld/%s", (long)pid, name);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return 0;
-    ssize_t n = read(fd, text, sizeof text - 1);
+    if (fd < 0) return false;
+    ssize_t n = read(fd, text, size - 1);
     close(fd);
-    if (n <= 0) return 0;
-    text[n] = 0;
+    text[n > 0 ? n : 0] = 0;
+    return n > 0;
+}
+
+uint64_t host_resident_bytes(pid_t pid) {
+    char text[128];
     unsigned long size, resident;
+    if (!read_proc(pid, "statm", text, sizeof text)) return 0;
     return sscanf(text, "%lu %lu", &size, &resident) == 2 ? (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
@@ -123,26 +129,18 @@ bool host_limit_memory(uint64_t bytes) {
     struct rlimit limit;
     unsigned long data = 0;
     must(bytes > 0);
-    char text[128] = "";
-    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return false;
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    if (n <= 0 || sscanf(text, "%*u %*u %*u %*u %*u %lu", &data) != 1 || (uint64_t)data * (uint64_t)sysconf(_SC_PAGESIZE) >= bytes) return false;
+    char text[128];
+    if (!read_proc(getpid(), "statm", text, sizeof text) || sscanf(text, "%*u %*u %*u %*u %*u %lu", &data) != 1 ||
+        (uint64_t)data * (uint64_t)sysconf(_SC_PAGESIZE) >= bytes)
+        return false;
     if (getrlimit(RLIMIT_DATA, &limit) != 0 || limit.rlim_cur <= bytes) return false;
     limit.rlim_cur = bytes;
     return setrlimit(RLIMIT_DATA, &limit) == 0;
 }
 
 double host_cpu_seconds(pid_t pid) {
-    char path[64], text[1024];
-    snprintf(path, sizeof path, "/proc/%ld/stat", (long)pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return 0;
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    if (n <= 0) return 0;
-    text[n] = 0;
+    char text[1024];
+    if (!read_proc(pid, "stat", text, sizeof text)) return 0;
     const char *rest = strrchr(text, ')'); /* the name may hold blanks */
     unsigned long user, system_time;
     if (!rest || sscanf(rest + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system_time) != 2) return 0;
