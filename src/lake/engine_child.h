@@ -10,6 +10,7 @@
 #define CUPEL_LAKE_ENGINE_CHILD_H
 
 #include <duckdb.h>
+#include <stdatomic.h>
 
 #include "base/map.h"
 #include "host/thread.h"
@@ -25,6 +26,9 @@ void duckdb_unsafe_vector_assign_string_element_len(duckdb_vector vector, idx_t 
 struct child;
 struct statement;
 
+/* How a table's files are read: see file_shape.c. */
+enum file_shape { SHAPE_UNKNOWN, SHAPE_PLAIN, SHAPE_OTHER };
+
 /* One table at one version, as told by the server. */
 struct child_table {
     uint32_t number; /* the server's, used again after CONTROL_FORGET */
@@ -32,6 +36,7 @@ struct child_table {
     int references; /* one for the child until CONTROL_FORGET, one per statement */
     struct arena *arena;
     struct engine_table definition;
+    _Atomic enum file_shape shape;
 };
 
 struct session {
@@ -127,6 +132,10 @@ enum status duckdb_failed(const struct statement *statement, duckdb_error_type t
 enum status duckdb_refused(const struct statement *statement, const char *text, struct err *err);
 void sql_quote_name(struct buf *out, const char *name); /* "a""b" */
 void sql_quote_text(struct buf *out, struct str text); /* 'it''s' */
+
+/* ---- file_shape.c ---- */
+/* Whether the files have exactly the table's columns, and are few: then they are read without a map of field ids, which is faster. */
+bool files_are_plain(struct session *session, struct child_table *table);
 
 /* ---- sql_check.c ---- */
 /* The parsed statement as DuckDB's JSON tree; E_INVALID for syntax errors, E_DENIED when it is not one SELECT (or DESCRIBE, SUMMARIZE, SHOW). */

@@ -230,13 +230,17 @@ static void put_select(struct buf *sql, const struct engine_table *t, enum selec
     }
 }
 
-/* Files are read by field id, so that renamed and added columns come out right; what a file lacks is NULL. */
-static void put_files(struct buf *sql, const struct engine_table *t, const char *first) {
+/* Files are read by field id, so that renamed and added columns come out right; what a file lacks is NULL. `plain`: all are as the table is. */
+static void put_files(struct buf *sql, const struct engine_table *t, bool plain, const char *first) {
     put_select(sql, t, FROM_FILES, first);
     buf_text(sql, " FROM read_parquet([");
     for (size_t i = 0; i < t->files_n; i++) {
         buf_text(sql, i ? ", " : "");
         sql_quote_text(sql, str_of(t->files[i]));
+    }
+    if (plain) {
+        buf_text(sql, "], hive_partitioning = false)");
+        return;
     }
     buf_text(sql, "], schema => MAP {");
     for (size_t i = 0; i < t->columns_n; i++) {
@@ -254,17 +258,17 @@ static void put_log(struct buf *sql, const struct engine_table *t, const char *f
     buf_printf(sql, " FROM cupel_log(%u)", t->stream);
 }
 
-static void put_view(struct buf *sql, const struct engine_table *t, bool tail) {
+static void put_view(struct buf *sql, const struct engine_table *t, bool plain, bool tail) {
     if (t->files_n && tail) {
         /* count(*) over a UNION reads its first column: let it be the constant one, not the ids */
         put_select(sql, t, FROM_FILES, NULL);
         buf_text(sql, " FROM (");
-        put_files(sql, t, "_stream");
+        put_files(sql, t, plain, "_stream");
         buf_text(sql, " UNION ALL ");
         put_log(sql, t, "_stream");
         buf_char(sql, ')');
     } else if (t->files_n) {
-        put_files(sql, t, NULL);
+        put_files(sql, t, plain, NULL);
     } else if (tail) {
         put_log(sql, t, NULL);
     } else {
@@ -289,7 +293,7 @@ static enum status has_tail(struct session *session, const struct engine_table *
     return st;
 }
 
-static enum status make_view(struct session *session, const struct child_table *table, struct err *err) {
+static enum status make_view(struct session *session, struct child_table *table, struct err *err) {
     const struct engine_table *t = &table->definition;
     must(table->serial && session->statement);
     if (t->unreadable) {
@@ -322,7 +326,7 @@ static enum status make_view(struct session *session, const struct child_table *
     buf_char(&sql, '.');
     sql_quote_name(&sql, t->name);
     buf_text(&sql, " AS ");
-    put_view(&sql, t, tail);
+    put_view(&sql, t, files_are_plain(session, table), tail);
     st = session_run(session, buf_cstr(&sql), err);
     if (st != OK) {
         return err_prefix(err, "%s.%s", t->schema, t->name);

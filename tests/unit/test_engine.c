@@ -322,6 +322,52 @@ static void tables_are_read_by_field_id(void **state) {
     assert_non_null(strstr(ask(f, query, &status), "There is no table bronze.empty"));
 }
 
+/* Two columns "a" and "b" of the types given, in this file. */
+static void copy_pair(struct fixture *f, const char *path, const struct engine_column columns[2]) {
+    char *sql = arena_printf(f->arena, "SELECT CAST(range AS %s) AS a, CAST(range + 100 AS %s) AS b FROM range(3)", columns[0].type, columns[1].type);
+    copy(f, (struct engine_copy){.sql = sql, .path = path, .columns = columns, .columns_n = 2});
+}
+
+/* How the view over these files is made, and what comes out. */
+static void pair_is_read(struct fixture *f, const struct engine_column columns[2], const char *const *files, size_t n, bool plain, const char *rows) {
+    static uint64_t version;
+    struct engine_table table = {.schema = "bronze", .name = "pair", .version = ++version, .columns = columns, .columns_n = 2, .files = files, .files_n = n};
+    struct engine_view view = {.tables = &table, .tables_n = 1};
+    struct buf out = BUF_INIT;
+    const char *sql = "SELECT string_agg(a || ':' || b, ' ' ORDER BY a, b) AS rows, "
+                      "(SELECT sql NOT LIKE '%schema%' FROM duckdb_views() WHERE view_name = 'pair') AS plain FROM bronze.pair";
+    for (int i = 0; i < 2; i++) { /* the second time it is known */
+        buf_clear(&out);
+        if (engine_rows(f->engine, &view, sql, &out, &f->err) != OK) {
+            fail_msg("%s", f->err.text);
+        }
+        assert_string_equal(buf_cstr(&out), arena_printf(f->arena, "[{\"rows\":\"%s\",\"plain\":%s}]\n", rows, plain ? "true" : "false"));
+    }
+    buf_free(&out);
+}
+
+static void files_that_are_as_the_table_is_are_read_plainly(void **state) {
+    struct fixture *f = *state;
+    const struct engine_column table[] = {{.name = "a", .type = "BIGINT", .field_id = 1}, {.name = "b", .type = "BIGINT", .field_id = 2}};
+    const struct engine_column narrow[] = {{.name = "a", .type = "INTEGER", .field_id = 1}, {.name = "b", .type = "BIGINT", .field_id = 2}};
+    const struct engine_column swapped[] = {{.name = "a", .type = "BIGINT", .field_id = 2}, {.name = "b", .type = "BIGINT", .field_id = 1}};
+    const struct engine_column other[] = {{.name = "a", .type = "BIGINT", .field_id = 1}, {.name = "c", .type = "BIGINT", .field_id = 3}};
+    char *same = lake_path(f, "b=7/same.parquet"), *again = lake_path(f, "again.parquet"), *narrower = lake_path(f, "narrow.parquet");
+    assert_int_equal(fs_mkdirs(f->host.fs, lake_path(f, "b=7"), &f->err), OK);
+    copy_pair(f, same, table);
+    copy_pair(f, again, table);
+    copy_pair(f, narrower, narrow);
+    pair_is_read(f, table, (const char *const[]){same}, 1, true, "0:100 1:101 2:102"); /* a folder's name is no column */
+    pair_is_read(f, table, (const char *const[]){same, again}, 2, true, "0:100 0:100 1:101 1:101 2:102 2:102");
+    pair_is_read(f, table, (const char *const[]){same, narrower}, 2, false, "0:100 0:100 1:101 1:101 2:102 2:102");
+    pair_is_read(f, narrow, (const char *const[]){narrower}, 1, true, "0:100 1:101 2:102");
+    pair_is_read(f, swapped, (const char *const[]){again}, 1, false, "100:0 101:1 102:2");
+    const struct engine_column renamed[] = {{.name = "a", .type = "BIGINT", .field_id = 1}, {.name = "b", .type = "BIGINT", .field_id = 3}};
+    char *third = lake_path(f, "third.parquet");
+    copy_pair(f, third, other);
+    pair_is_read(f, renamed, (const char *const[]){third}, 1, false, "0:100 1:101 2:102");
+}
+
 /* Two pins of one table used in turn, and six versions: more than the child keeps. */
 static void statements_see_their_own_version(void **state) {
     struct fixture *f = *state;
@@ -624,6 +670,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test_setup_teardown(a_copy_of_nothing_is_a_file_without_rows, set_up, tear_down),
         cmocka_unit_test_setup_teardown(copy_keeps_the_order_of_rows, set_up, tear_down),
         cmocka_unit_test_setup_teardown(tables_are_read_by_field_id, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(files_that_are_as_the_table_is_are_read_plainly, set_up, tear_down),
         cmocka_unit_test_setup_teardown(statements_see_their_own_version, set_up, tear_down),
         cmocka_unit_test_setup_teardown(row_sources_become_files, set_up, tear_down),
         cmocka_unit_test_setup_teardown(events_are_in_sql_as_they_came, set_up, tear_down),
