@@ -3,7 +3,7 @@
 #include <stdio.h>
 
 /* Days since 1970-01-01 of a civil date and back: Howard Hinnant's chrono algorithms (proleptic Gregorian). */
-static int64_t days_from_civil(int64_t y, int m, int d) {
+int64_t time_days(int64_t y, int m, int d) {
     y -= m <= 2;
     int64_t era = (y >= 0 ? y : y - 399) / 400;
     int64_t yoe = y - era * 400;
@@ -93,6 +93,6 @@ bool time_parse_us(struct str s, int64_t *out_us) {
         if (!parse_zone(&s, &zone)) return false;
     }
     if (s.n) return false;
-    *out_us = ((days_from_civil(y, mo, d) * 86400 + h * 3600 + mi * 60 + sec) - (int64_t)zone * 60) * 1000000 + us;
+    *out_us = ((time_days(y, mo, d) * 86400 + h * 3600 + mi * 60 + sec) - (int64_t)zone * 60) * 1000000 + us;
     return true;
 }

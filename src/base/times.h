@@ -19,5 +19,6 @@ struct civil {
     int year, month, day, hour, minute, second;
 };
 struct civil time_civil_ms(int64_t at_ms);
+int64_t time_days(int64_t year, int month, int day); /* since 1970-01-01, of a date */
 
 #endif
