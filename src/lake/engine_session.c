@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "lake/engine_child.h"
 
@@ -44,6 +45,7 @@ static enum status status_of(duckdb_error_type type, const char *text) {
     case DUCKDB_ERROR_PERMISSION: return E_DENIED;
     case DUCKDB_ERROR_INTERRUPT: return E_CANCELLED;
     case DUCKDB_ERROR_NOT_IMPLEMENTED: return E_UNSUPPORTED;
+    case DUCKDB_ERROR_TRANSACTION: return strstr(text, "onflict") ? E_CONFLICT : E_INVALID; /* another session wrote the same rows or catalog entry */
     case DUCKDB_ERROR_IO: return strstr(text, "No space left") ? E_NO_SPACE : E_IO;
     case DUCKDB_ERROR_INTERNAL:
     case DUCKDB_ERROR_FATAL:
@@ -102,6 +104,7 @@ enum status duckdb_refused(const struct statement *s, const char *text, struct e
         {"FATAL Error", DUCKDB_ERROR_FATAL},
         {"INTERRUPT Error", DUCKDB_ERROR_INTERRUPT},
         {"Not implemented Error", DUCKDB_ERROR_NOT_IMPLEMENTED},
+        {"TransactionContext Error", DUCKDB_ERROR_TRANSACTION},
     };
     for (size_t i = 0; text && i < sizeof heads / sizeof *heads; i++) {
         if (strncmp(text, heads[i].head, strlen(heads[i].head)) == 0) {
@@ -123,13 +126,15 @@ enum status session_run(struct session *session, const char *sql, struct err *er
     return st;
 }
 
+#define IDLE_US_MIN 20
 #define IDLE_US_MAX 1000
 
-/* duckdb_execute_pending would do, but it spins while DuckDB's other threads have all the work. */
+/* duckdb_execute_pending would do, but it spins while DuckDB's other threads have all the work. Each sleep is an eighth of the time waited so far: a statement
+ * loses that share at most, and one that waits long looks seldom. */
 enum status session_execute(struct session *session, duckdb_pending_result pending, duckdb_result *result, struct err *err) {
     const struct host_clock *clock = session->child->host.clock;
     must(pending && session->ready);
-    int64_t idle_us = 0;
+    int64_t waited_us = 0;
     for (;;) {
         duckdb_pending_state state = duckdb_pending_execute_task(pending);
         if (state == DUCKDB_PENDING_RESULT_READY) {
@@ -139,13 +144,12 @@ enum status session_execute(struct session *session, duckdb_pending_result pendi
             return duckdb_refused(session->statement, duckdb_pending_error(pending), err);
         }
         if (state == DUCKDB_PENDING_RESULT_NOT_READY) {
-            idle_us = 0;
+            waited_us = 0;
             continue;
         }
-        idle_us = idle_us < 20 ? idle_us + 1 : idle_us < IDLE_US_MAX ? 2 * idle_us : IDLE_US_MAX; /* the first looks are free */
-        if (idle_us >= 20) {
-            clock->sleep_us(clock->self, idle_us);
-        }
+        int64_t idle_us = waited_us / 8 < IDLE_US_MIN ? IDLE_US_MIN : waited_us / 8 < IDLE_US_MAX ? waited_us / 8 : IDLE_US_MAX;
+        clock->sleep_us(clock->self, idle_us);
+        waited_us += idle_us;
     }
     if (duckdb_execute_pending(pending, result) != DuckDBSuccess) {
         return duckdb_refused(session->statement, duckdb_result_error(result), err);
@@ -160,8 +164,8 @@ enum status session_begin(struct session *session, struct err *err) {
     if (!session->connection && duckdb_connect(session->child->db, &session->connection) != DuckDBSuccess) {
         return err_set(err, E_INTERNAL, "connecting to DuckDB");
     }
-    char sql[160];
-    snprintf(sql, sizeof sql, "ATTACH IF NOT EXISTS ':memory:' AS cupel%u; USE cupel%u", session->index, session->index);
+    char sql[160]; /* macros: see macros_open */
+    snprintf(sql, sizeof sql, "ATTACH IF NOT EXISTS ':memory:' AS cupel%u; SET search_path = 'cupel%u.main,macros.main'", session->index, session->index);
     enum status st = session_run(session, sql, err);
     if (st != OK) {
         return st;
@@ -179,6 +183,36 @@ enum status session_begin(struct session *session, struct err *err) {
     mutex_unlock(&session->child->lock);
     duckdb_destroy_client_context(&context);
     return OK;
+}
+
+static void forget_views(struct session *session) {
+    size_t at = 0;
+    struct str key;
+    void *value;
+    while (map_next(session->views, &at, &key, &value)) {
+        free(value);
+    }
+    map_free(&session->views);
+    session->views = map_new();
+}
+
+void session_reset(struct session *session) {
+    mutex_lock(&session->child->lock);
+    session->ready = false; /* nobody interrupts it from now on */
+    mutex_unlock(&session->child->lock);
+    duckdb_destroy_prepare(&session->parse);
+    duckdb_disconnect(&session->connection); /* rolls back; temporary tables and settings go with it */
+    forget_views(session);
+    struct err err = {0};
+    char sql[64];
+    snprintf(sql, sizeof sql, "DETACH DATABASE IF EXISTS cupel%u", session->index);
+    enum status st = duckdb_connect(session->child->db, &session->connection) == DuckDBSuccess ? OK : err_set(&err, E_INTERNAL, "connecting to DuckDB");
+    if (st == OK) {
+        st = session_run(session, sql, &err);
+    }
+    if (st != OK) {
+        log_error("engine", "a session could not be put back", LOG_STR("error", err.text), NULL);
+    }
 }
 
 /* ---- views ---- */
