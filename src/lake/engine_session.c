@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
-#include "base/log.h"
 #include "base/mem.h"
 #include "lake/engine_child.h"
 
@@ -45,7 +44,6 @@ static enum status status_of(duckdb_error_type type, const char *text) {
     case DUCKDB_ERROR_PERMISSION: return E_DENIED;
     case DUCKDB_ERROR_INTERRUPT: return E_CANCELLED;
     case DUCKDB_ERROR_NOT_IMPLEMENTED: return E_UNSUPPORTED;
-    case DUCKDB_ERROR_TRANSACTION: return strstr(text, "onflict") ? E_CONFLICT : E_INVALID; /* another session wrote the same rows or catalog entry */
     case DUCKDB_ERROR_IO: return strstr(text, "No space left") ? E_NO_SPACE : E_IO;
     case DUCKDB_ERROR_INTERNAL:
     case DUCKDB_ERROR_FATAL:
@@ -104,7 +102,6 @@ enum status duckdb_refused(const struct statement *s, const char *text, struct e
         {"FATAL Error", DUCKDB_ERROR_FATAL},
         {"INTERRUPT Error", DUCKDB_ERROR_INTERRUPT},
         {"Not implemented Error", DUCKDB_ERROR_NOT_IMPLEMENTED},
-        {"TransactionContext Error", DUCKDB_ERROR_TRANSACTION},
     };
     for (size_t i = 0; text && i < sizeof heads / sizeof *heads; i++) {
         if (strncmp(text, heads[i].head, strlen(heads[i].head)) == 0) {
@@ -164,8 +161,8 @@ enum status session_begin(struct session *session, struct err *err) {
     if (!session->connection && duckdb_connect(session->child->db, &session->connection) != DuckDBSuccess) {
         return err_set(err, E_INTERNAL, "connecting to DuckDB");
     }
-    char sql[160]; /* macros: see macros_open */
-    snprintf(sql, sizeof sql, "ATTACH IF NOT EXISTS ':memory:' AS cupel%u; SET search_path = 'cupel%u.main,macros.main'", session->index, session->index);
+    char sql[160];
+    snprintf(sql, sizeof sql, "ATTACH IF NOT EXISTS ':memory:' AS cupel%u; USE cupel%u", session->index, session->index);
     enum status st = session_run(session, sql, err);
     if (st != OK) {
         return st;
@@ -183,36 +180,6 @@ enum status session_begin(struct session *session, struct err *err) {
     mutex_unlock(&session->child->lock);
     duckdb_destroy_client_context(&context);
     return OK;
-}
-
-static void forget_views(struct session *session) {
-    size_t at = 0;
-    struct str key;
-    void *value;
-    while (map_next(session->views, &at, &key, &value)) {
-        free(value);
-    }
-    map_free(&session->views);
-    session->views = map_new();
-}
-
-void session_reset(struct session *session) {
-    mutex_lock(&session->child->lock);
-    session->ready = false; /* nobody interrupts it from now on */
-    mutex_unlock(&session->child->lock);
-    duckdb_destroy_prepare(&session->parse);
-    duckdb_disconnect(&session->connection); /* rolls back; temporary tables and settings go with it */
-    forget_views(session);
-    struct err err = {0};
-    char sql[64];
-    snprintf(sql, sizeof sql, "DETACH DATABASE IF EXISTS cupel%u", session->index);
-    enum status st = duckdb_connect(session->child->db, &session->connection) == DuckDBSuccess ? OK : err_set(&err, E_INTERNAL, "connecting to DuckDB");
-    if (st == OK) {
-        st = session_run(session, sql, &err);
-    }
-    if (st != OK) {
-        log_error("engine", "a session could not be put back", LOG_STR("error", err.text), NULL);
-    }
 }
 
 /* ---- views ---- */
