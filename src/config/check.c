@@ -10,8 +10,7 @@ struct checker {
     struct arena *scratch;
 };
 
-/* The value of a key when it is given, else the map that it would stand in: somewhere to point at. */
-static const struct yaml_node *place(const struct yaml_node *map, const char *key) {
+const struct yaml_node *config_place(const struct yaml_node *map, const char *key) {
     must(map && key);
     const struct yaml_node *node = yaml_get(map, key);
     return node ? node : map;
@@ -24,7 +23,7 @@ static void check_listen(struct checker *c, const struct yaml_node *root) {
     must(c->config->listen);
     const struct config *config = c->config;
     if (config_listen_is_loopback(config->listen) || config->tls.mode != TLS_UNSET) return;
-    config_error_at(c->r->problems, place(root, "listen"),
+    config_error_at(c->r->problems, config_place(root, "listen"),
         "listen: %s can be reached from other machines: give tls: {cert: …, key: …}, or say `tls: off` when something in front of it does TLS", config->listen);
 }
 
@@ -33,8 +32,8 @@ static void check_tls(struct checker *c, const struct yaml_node *root) {
     const struct config_tls *tls = &c->config->tls;
     const struct yaml_node *map = yaml_get(root, "tls");
     if (!c->r->host || tls->mode != TLS_ON) return;
-    if (!fs_exists(c->r->host->fs, tls->cert)) config_error_at(c->r->problems, place(map, "cert"), "tls: there is no file %s", tls->cert);
-    if (!fs_exists(c->r->host->fs, tls->key)) config_error_at(c->r->problems, place(map, "key"), "tls: there is no file %s", tls->key);
+    if (!fs_exists(c->r->host->fs, tls->cert)) config_error_at(c->r->problems, config_place(map, "cert"), "tls: there is no file %s", tls->cert);
+    if (!fs_exists(c->r->host->fs, tls->key)) config_error_at(c->r->problems, config_place(map, "key"), "tls: there is no file %s", tls->key);
 }
 
 static void check_lake(struct checker *c, const struct yaml_node *root) {
@@ -42,7 +41,7 @@ static void check_lake(struct checker *c, const struct yaml_node *root) {
     const struct yaml_node *map = yaml_get(root, "lake");
     static const char *const s3_keys[] = {"bucket", "prefix", "endpoint", "region", "access_key", "secret_key", NULL};
     if (c->config->lake.store == STORE_S3) {
-        config_error_at(c->r->problems, place(map, "store"), "lake: store s3 comes with a later version; this one has local");
+        config_error_at(c->r->problems, config_place(map, "store"), "lake: store s3 comes with a later version; this one has local");
         return;
     }
     for (const char *const *key = s3_keys; *key; key++) {
@@ -57,7 +56,7 @@ static void check_log(struct checker *c, const struct yaml_node *root) {
     const struct config_log *log = &c->config->log;
     if (log->segment_bytes > log->max_bytes / 4) {
         const struct yaml_node *map = yaml_get(root, "log");
-        const struct yaml_node *node = yaml_get(map, "max_bytes") ? yaml_get(map, "max_bytes") : place(map, "segment_bytes");
+        const struct yaml_node *node = yaml_get(map, "max_bytes") ? yaml_get(map, "max_bytes") : config_place(map, "segment_bytes");
         config_error_at(c->r->problems, node ? node : root, "log: max_bytes must be at least four times segment_bytes (%llu and %llu)",
             (unsigned long long)log->max_bytes, (unsigned long long)log->segment_bytes);
     }
@@ -75,7 +74,7 @@ static void check_limits(struct checker *c, const struct yaml_node *root) {
         config_error_at(c->r->problems, node, "limits: body_bytes is more than bodies_bytes, so such a body can never come in");
     }
     if (c->config->sql.query_memory_bytes > c->config->sql.memory_bytes) {
-        config_error_at(c->r->problems, place(yaml_get(root, "sql"), "query_memory"), "sql: query_memory is more than memory");
+        config_error_at(c->r->problems, config_place(yaml_get(root, "sql"), "query_memory"), "sql: query_memory is more than memory");
     }
 }
 
@@ -129,7 +128,7 @@ static void check_target(struct checker *c, const struct config_source *source) 
 /* standard-webhooks section "Signature scheme": the secret is base64, usually behind whsec_. The secret itself is not shown. */
 static void check_secret_form(struct checker *c, const struct config_source *source) {
     must(source->secrets_n > 0 || source->scheme == SCHEME_STANDARD_WEBHOOKS);
-    const struct yaml_node *node = place(source->node, yaml_get(source->node, "secret") ? "secret" : "secrets");
+    const struct yaml_node *node = config_place(source->node, yaml_get(source->node, "secret") ? "secret" : "secrets");
     for (size_t i = 0; i < source->secrets_n; i++) {
         BUF_SCOPE(bytes);
         struct str text = str_of(source->secrets[i]);
@@ -152,7 +151,7 @@ static void check_webhook(struct checker *c, const struct config_source *source)
         config_error_at(problems, node, "source %s: scheme %s needs \"secret\"", source->name, scheme);
     }
     if (!wants_secret && source->secrets_n > 0) {
-        config_error_at(problems, place(node, "secret"), "source %s: scheme %s has no secret", source->name, scheme);
+        config_error_at(problems, config_place(node, "secret"), "source %s: scheme %s has no secret", source->name, scheme);
     }
     if (source->scheme == SCHEME_TOKEN && !source->token_header == !source->token_query) {
         config_error_at(problems, node, "source %s: scheme token needs either \"token_header\" or \"token_query\": where the token stands", source->name);
@@ -177,10 +176,10 @@ static void check_landing(struct checker *c, const struct config_source *source)
     must(source->type == SOURCE_LANDING);
     const struct yaml_node *node = source->node;
     if (source->path && is_below(source->path, c->config->data_dir)) {
-        config_error_at(c->r->problems, place(node, "path"), "source %s: its folder may not be inside of data/, which only cupel writes", source->name);
+        config_error_at(c->r->problems, config_place(node, "path"), "source %s: its folder may not be inside of data/, which only cupel writes", source->name);
     }
     if (source->delimiter && source->quote && *source->quote && strcmp(source->delimiter, source->quote) == 0) {
-        config_error_at(c->r->problems, place(node, "quote"), "source %s: delimiter and quote are the same character", source->name);
+        config_error_at(c->r->problems, config_place(node, "quote"), "source %s: delimiter and quote are the same character", source->name);
     }
     if (source->format != FORMAT_AUTO && source->format != FORMAT_CSV && source->format != FORMAT_TSV) {
         static const char *const csv_keys[] = {"delimiter", "quote", "escape", "header", NULL};
@@ -198,12 +197,12 @@ static void check_unlike_others(struct checker *c, size_t index) {
     for (size_t i = 0; i < index; i++) {
         const struct config_source *other = &c->config->sources[i];
         if (strcmp(other->name, source->name) == 0) {
-            config_error_at(c->r->problems, place(source->node, "name"), "source \"%s\" is given twice, first in line %d", source->name, other->line);
+            config_error_at(c->r->problems, config_place(source->node, "name"), "source \"%s\" is given twice, first in line %d", source->name, other->line);
         }
         bool both_landing = source->type == SOURCE_LANDING && other->type == SOURCE_LANDING && source->path && other->path;
         if (both_landing && (is_below(source->path, other->path) || is_below(other->path, source->path))) {
-            config_error_at(
-                c->r->problems, place(source->node, "path"), "sources %s and %s watch the same folder, or one inside of the other", other->name, source->name);
+            config_error_at(c->r->problems, config_place(source->node, "path"), "sources %s and %s watch the same folder, or one inside of the other",
+                other->name, source->name);
         }
     }
 }
@@ -232,4 +231,5 @@ void config_check(struct option_reader *r, const struct yaml_node *root) {
     struct config_stream *streams = (struct config_stream *)(uintptr_t)r->config->streams; /* still being made: not const yet */
     for (size_t i = 0; i < r->config->streams_n; i++) check_stream(&c, &streams[i]);
     for (size_t i = 0; i < r->config->sources_n; i++) check_source(&c, i);
+    config_check_flows(r, scratch);
 }

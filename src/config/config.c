@@ -147,6 +147,14 @@ const struct config_source *config_find_source(const struct config *config, stru
     return NULL;
 }
 
+const struct config_flow *config_find_flow(const struct config *config, struct str name) {
+    must(config);
+    for (size_t i = 0; i < config->flows_n; i++) {
+        if (str_is(name, config->flows[i].name)) return &config->flows[i];
+    }
+    return NULL;
+}
+
 bool config_listen_is_loopback(const char *listen) {
     must(listen);
     struct str text = str_of(listen);
@@ -185,6 +193,8 @@ void config_stream_json(const struct config_stream *stream, struct buf *out) { w
 void config_source_json(const struct config_source *source, struct buf *out) {
     write_section(out, &config_source_section, source, config_source_kind(source->type));
 }
+
+void config_flow_json(const struct config_flow *flow, struct buf *out) { write_section(out, &config_flow_section, flow, 0); }
 
 void config_json(const struct config *config, struct buf *out) { write_section(out, &config_root_section, config, 0); }
 

@@ -41,6 +41,7 @@ enum config_ready { READY_QUIET, READY_RENAME };
 enum config_tristate { TRI_AUTO, TRI_YES, TRI_NO };
 enum config_log_level { LEVEL_DEBUG, LEVEL_INFO, LEVEL_WARN, LEVEL_ERROR }; /* numbers equal enum log_level */
 enum config_log_format { LOG_FORMAT_HUMAN, LOG_FORMAT_JSON };
+enum config_catch_up { CATCH_UP_NONE, CATCH_UP_LAST, CATCH_UP_ALL };
 
 struct config_auth {
     enum config_loopback loopback;
@@ -81,6 +82,13 @@ struct config_sql {
     uint64_t memory_bytes, query_memory_bytes; /* query_memory_bytes 0: memory_bytes */
     uint64_t threads; /* 0: one per core */
     uint64_t queries, query_seconds, wait_seconds;
+};
+
+struct config_flow_settings { /* `flow:` */
+    int64_t tick_ms;
+    uint64_t concurrency;
+    int64_t history_ms; /* how long runs are kept */
+    int64_t backoff_max_ms; /* of models that fail by themselves */
 };
 
 struct config_logging {
@@ -156,6 +164,8 @@ struct config_source {
     const char *const *nulls; /* texts that are NULL besides the empty unquoted cell */
     size_t nulls_n;
     uint64_t record_bytes_max, columns_max, file_bytes_max;
+    const char *const *columns; /* that the table has from the start */
+    size_t columns_n;
     enum config_ready ready;
     int64_t quiet_ms; /* unchanged for so long = complete */
     struct config_protection protect;
@@ -165,6 +175,40 @@ struct config_source {
     int64_t every_ms;
 
     const struct yaml_node *node; /* private: where it stands */
+};
+
+struct config_step {
+    const char *name;
+    const char *const *models; /* selectors; exactly one of models, sql, flow is given */
+    size_t models_n;
+    const char *sql; /* one SELECT: fails when its first value is false */
+    const char *flow; /* runs that flow and waits for it */
+    const char *const *needs; /* steps that must be done (or skipped by skip_if) first */
+    size_t needs_n;
+    uint64_t retries;
+    int64_t backoff_ms; /* before the first retry; doubles */
+    int64_t timeout_ms; /* of one attempt; 0: none */
+    const char *on_failure; /* step that runs only when this one failed */
+    const char *skip_if; /* one SELECT: skipped when its first value is true */
+    const struct yaml_node *node; /* private */
+};
+
+struct config_flow {
+    const char *name;
+    int line;
+    const char *schedule; /* cron, or NULL */
+    const char *timezone; /* of the schedule; the project's when not given */
+    const char *after; /* runs when that flow is done */
+    const char *const *on; /* tables whose advance starts it */
+    size_t on_n;
+    const char *const *models; /* selectors; empty when there are steps */
+    size_t models_n;
+    const struct config_step *steps; /* a flow with models has one, called "models" */
+    size_t steps_n;
+    enum config_catch_up catch_up;
+    bool exclusive; /* its models do not run by themselves */
+    const char *description;
+    const struct yaml_node *node; /* private */
 };
 
 /* A main key that is known and belongs to a later version: kept as it stands. */
@@ -187,10 +231,13 @@ struct config {
     struct config_limits limits;
     struct config_sql sql;
     struct config_logging logging;
+    struct config_flow_settings flow;
     const struct config_stream *streams;
     size_t streams_n;
     const struct config_source *sources;
     size_t sources_n;
+    const struct config_flow *flows;
+    size_t flows_n;
     const struct config_later *later;
     size_t later_n;
     struct arena *arena; /* private: all memory of this value */
@@ -201,14 +248,16 @@ struct config {
 struct config_problem {
     int line, column; /* from 1; 0: the file as a whole */
     bool warning; /* true: said by `check`, does not stop anything */
+    char *file; /* where it stands; NULL: the file that config_problems_write is given */
     char *text; /* one sentence without the place */
 };
 
 struct config_problems { /* zero-initialised by the caller; freed with config_problems_free */
-    struct config_problem *list; /* sorted by line and column after loading */
+    struct config_problem *list; /* sorted by file, line and column after loading */
     size_t n, cap;
     size_t errors; /* how many are not warnings */
     bool cut; /* more than CONFIG_PROBLEMS_MAX were found */
+    const char *file; /* what is being read: copied into each problem that is added; NULL: cupel.yaml */
 };
 
 #define CONFIG_PROBLEMS_MAX 200
@@ -216,7 +265,8 @@ struct config_problems { /* zero-initialised by the caller; freed with config_pr
 void config_problems_free(struct config_problems *problems);
 /* One line each, "cupel.yaml:12:5: unknown key …", warnings as "cupel.yaml:3:1: warning: …"; `file` is the name to print. */
 void config_problems_write(const struct config_problems *problems, const char *file, struct buf *out);
-/* For other checks of the same run (models, connectors). Threads: one at a time. */
+/* For other checks of the same run (models, connectors): set problems->file first. Threads: one at a time. */
+void config_problems_sort(struct config_problems *problems);
 void config_problem_add(struct config_problems *problems, bool warning, int line, int column, const char *format, ...) __attribute__((format(printf, 5, 6)));
 
 /* ---- loading ---- */
@@ -240,6 +290,7 @@ void config_free(struct config **config);
 
 const struct config_stream *config_find_stream(const struct config *config, struct str name); /* NULL when absent */
 const struct config_source *config_find_source(const struct config *config, struct str name);
+const struct config_flow *config_find_flow(const struct config *config, struct str name);
 /* True for 127.0.0.0/8, ::1, localhost and unix: sockets. `listen` as in cupel.yaml. */
 bool config_listen_is_loopback(const char *listen);
 bool config_name_valid(struct str name); /* [a-z][a-z0-9_]{0,62} */
@@ -250,6 +301,7 @@ bool config_name_valid(struct str name); /* [a-z][a-z0-9_]{0,62} */
 void config_stream_json(const struct config_stream *stream, struct buf *out);
 /* The same of a source (secrets as "***"). */
 void config_source_json(const struct config_source *source, struct buf *out);
+void config_flow_json(const struct config_flow *flow, struct buf *out);
 /* All effective settings (secrets as "***"): `cupel check --json`. */
 void config_json(const struct config *config, struct buf *out);
 /* For SIGHUP: dotted names of the options that differ and need a restart, one per line; empty when the new one can be taken over as it is. */

@@ -33,6 +33,14 @@ enum option_type {
     OPTION_TLS, /* struct config_tls: `off` or a section */
     OPTION_STREAMS, /* the map of streams */
     OPTION_SOURCES, /* the list of sources */
+    OPTION_FLAG, /* bool */
+    OPTION_CRON, /* const char *, five fields */
+    OPTION_SELECTORS, /* texts that choose models */
+    OPTION_TABLES, /* texts, schema.name */
+    OPTION_COLUMNS, /* texts, up to 1000 */
+    OPTION_NAMES, /* texts, each a name */
+    OPTION_FLOWS, /* the list of flows */
+    OPTION_STEPS, /* a flow's list of steps */
     OPTION_LATER, /* known, kept as it stands */
     OPTION_TYPES
 };
@@ -66,7 +74,8 @@ struct option_section {
     size_t n;
 };
 
-extern const struct option_section config_root_section, config_stream_section, config_source_section, config_tls_section;
+extern const struct option_section config_root_section, config_stream_section, config_source_section, config_tls_section, config_flow_section,
+    config_step_section;
 
 /* One row per option type: how it is called, read, shown, described to editors. */
 struct option_reader;
@@ -92,6 +101,10 @@ void config_read_section(struct option_reader *r, const struct option_section *s
 void config_show_section(struct json_writer *w, const struct option_section *section, const void *target, unsigned kind, bool reveal);
 bool config_read_streams(struct option_reader *r, const struct option *option, const struct yaml_node *node, void *at);
 bool config_read_sources(struct option_reader *r, const struct option *option, const struct yaml_node *node, void *at);
+bool config_read_flows(struct option_reader *r, const struct option *option, const struct yaml_node *node, void *at);
+bool config_read_steps(struct option_reader *r, const struct option *option, const struct yaml_node *node, void *at);
+void config_show_flows(struct json_writer *w, const struct option *option, const void *at, bool reveal);
+void config_show_steps(struct json_writer *w, const struct option *option, const void *at, bool reveal);
 void config_show_streams(struct json_writer *w, const struct option *option, const void *at, bool reveal);
 void config_show_sources(struct json_writer *w, const struct option *option, const void *at, bool reveal);
 void config_schema_section(struct json_writer *w, const struct option_section *section); /* members "type", "properties", … */
@@ -99,10 +112,12 @@ unsigned config_source_kind(enum config_source_type type);
 
 /* Rules that need more than one option; after everything was read. */
 void config_check(struct option_reader *r, const struct yaml_node *root);
+void config_check_flows(struct option_reader *r, struct arena *scratch);
+/* The value of a key when it is given, else the map that it would stand in: somewhere to point at. */
+const struct yaml_node *config_place(const struct yaml_node *map, const char *key);
 
 /* ---- shared small things ---- */
 void config_error_at(struct config_problems *problems, const struct yaml_node *node, const char *format, ...) __attribute__((format(printf, 3, 4)));
-void config_problems_sort(struct config_problems *problems);
 enum status config_problems_status(const struct config_problems *problems, struct err *err); /* E_CONFIG with the first error */
 void config_expand(struct arena *arena, struct yaml_node *node, const struct config_environment *environment, struct config_problems *problems);
 /* The value as a message may show it: as written, cut at 60 bytes, never the expansion. */

@@ -112,6 +112,15 @@ static const struct option LOGGING[] = {
 };
 static const struct option_section LOGGING_SECTION = {"logging", "Own logs", LOGGING, COUNT(LOGGING)};
 
+static const struct option FLOW_SETTINGS[] = {
+    ROW(config_flow_settings, "tick", DURATION, tick_ms, "250ms", 20, 60 * SECOND, NULL, 0, "How often inputs of models and schedules are looked at."),
+    ROW(config_flow_settings, "concurrency", NUMBER, concurrency, "2", 1, 64, NULL, OPTION_RESTART, "Models and steps of flows that run at once."),
+    ROW(config_flow_settings, "history", DURATION, history_ms, "30d", HOUR, 3650 * DAY, NULL, 0, "How long runs are kept for looking at."),
+    ROW(config_flow_settings, "backoff_max", DURATION, backoff_max_ms, "5m", SECOND, DAY, NULL, 0,
+        "A model that fails is tried again after 1 s, then 2 s, 4 s, … up to this."),
+};
+static const struct option_section FLOW_SETTINGS_SECTION = {"flow", "How flows run", FLOW_SETTINGS, COUNT(FLOW_SETTINGS)};
+
 static const struct option STREAM[] = {
     ROW(config_stream, "partitions", NUMBER, partitions, "1", 1, 1024, NULL, 0,
         "Number of partitions: events of one key stay in one of them, in order. May grow, never shrink."),
@@ -182,6 +191,8 @@ static const struct option SOURCE[] = {
     ROW(config_source, "columns_max", NUMBER, columns_max, "2000", 1, 20000, NULL, LANDING, "Most columns of a file; files with more are rejected."),
     ROW(config_source, "file_bytes_max", BYTES, file_bytes_max, "100GB", KIB, 10 * 1024 * GIB, NULL, LANDING,
         "Largest file after decompression; larger ones are rejected, compression bombs among them."),
+    ROW(config_source, "columns", COLUMNS, columns, NULL, 1, 255, NULL, LANDING,
+        "Columns that the table has from the start, so that models can name them before the first file came. Files may have others."),
     ROW(config_source, "ready", CHOICE, ready, "quiet", 0, 0, "quiet|rename", LANDING,
         "`rename`: writers rename files in when they are complete, so every file with an ordinary name is taken at once."),
     ROW(config_source, "quiet", DURATION, quiet_ms, "2s", 100, DAY, NULL, LANDING, "A file that has not changed for so long is complete."),
@@ -191,6 +202,45 @@ static const struct option SOURCE[] = {
     ROW(config_source, "every", DURATION, every_ms, "60s", 100, 366 * DAY, NULL, POLL, "How often."),
 };
 const struct option_section config_source_section = {"sources[]", "Sources", SOURCE, COUNT(SOURCE)};
+
+static const struct option STEP[] = {
+    ROW(config_step, "name", NAME, name, NULL, 1, CONFIG_NAME_MAX, NULL, OPTION_REQUIRED, "Name of the step."),
+    ROW(config_step, "models", SELECTORS, models, NULL, 1, 255, NULL, 0, "Models to run, as of flows. A step has `models`, `sql` or `flow`."),
+    ROW(config_step, "sql", TEXT, sql, NULL, 1, 65536, NULL, 0, "One SELECT. The step fails when it fails, or when the first value of its first row is false."),
+    ROW(config_step, "flow", NAME, flow, NULL, 1, CONFIG_NAME_MAX, NULL, 0, "Another flow to run and wait for."),
+    ROW(config_step, "needs", NAMES, needs, NULL, 1, CONFIG_NAME_MAX, NULL, 0, "Steps that come before. Steps that need nothing of each other run at once."),
+    ROW(config_step, "retries", NUMBER, retries, "0", 0, 100, NULL, 0, "How often it is tried again after a failure."),
+    ROW(config_step, "backoff", DURATION, backoff_ms, "10s", 10, DAY, NULL, 0, "Wait before the first retry; doubles with each, up to an hour."),
+    ROW(config_step, "timeout", DURATION, timeout_ms, "0", 100, 7 * DAY, NULL, OPTION_ZERO_OK,
+        "Time of one attempt; then it is cancelled and counts as failed."),
+    ROW(config_step, "on_failure", NAME, on_failure, NULL, 1, CONFIG_NAME_MAX, NULL, 0,
+        "Step that runs only when this one has failed for good. The flow has failed all the same."),
+    ROW(config_step, "skip_if", TEXT, skip_if, NULL, 1, 65536, NULL, 0, "One SELECT: the step is left out when the first value of its first row is true."),
+};
+const struct option_section config_step_section = {"flows[].steps[]", "Steps of flows", STEP, COUNT(STEP)};
+
+static const struct option FLOW[] = {
+    ROW(config_flow, "name", NAME, name, NULL, 1, CONFIG_NAME_MAX, NULL, OPTION_REQUIRED, "Name of the flow."),
+    ROW(config_flow, "schedule", CRON, schedule, NULL, 1, 255, NULL, 0,
+        "When it runs: `minute hour day-of-month month day-of-week`, or @hourly, @daily, @weekly, @monthly, @yearly. `10 * * * *` is ten past every hour."),
+    ROW(config_flow, "timezone", ZONE, timezone, NULL, 1, 64, NULL, 0, "Time zone of the schedule; the project's when not given."),
+    ROW(config_flow, "after", NAME, after, NULL, 1, CONFIG_NAME_MAX, NULL, 0, "Runs each time when that flow is done."),
+    ROW(config_flow, "on", TABLES, on, NULL, 3, 255, NULL, 0, "Tables, as `bronze.pos`: it runs when one of them got something new."),
+    ROW(config_flow, "models", SELECTORS, models, NULL, 1, 255, NULL, 0,
+        "Models to run: `silver.pos_sales`, `marketing.*`, `tag:web`, `*`; with `+` behind it all that read them too, with `+` in front all that they read."),
+    {.name = "steps",
+        .type = OPTION_STEPS,
+        .offset = offsetof(struct config_flow, steps),
+        .section = &config_step_section,
+        .description = "In place of `models`: several steps, with retry, branches and conditions."},
+    ROW(config_flow, "catch_up", CHOICE, catch_up, "last", 0, 0, "none|last|all", 0,
+        "What happens with times of the schedule that passed while the server was down: nothing, one run for the last of them, or one run for each (1000 at "
+        "most)."),
+    ROW(config_flow, "exclusive", FLAG, exclusive, "false", 0, 0, "true|false", 0,
+        "Its models run with it only, and not by themselves when their inputs move."),
+    ROW(config_flow, "description", TEXT, description, NULL, 0, 4096, NULL, 0, "A sentence for people."),
+};
+const struct option_section config_flow_section = {"flows[]", "Flows", FLOW, COUNT(FLOW)};
 
 #define LATER_ROW(name_, text_) \
     { .name = (name_), .type = OPTION_LATER, .description = (text_) }
@@ -221,8 +271,13 @@ static const struct option ROOT[] = {
         .offset = offsetof(struct config, sources),
         .section = &config_source_section,
         .description = "Where data comes from. The event API needs no source."},
+    SECTION_ROW(config, "flow", flow, &FLOW_SETTINGS_SECTION, 0, "How models and flows are run."),
+    {.name = "flows",
+        .type = OPTION_FLOWS,
+        .offset = offsetof(struct config, flows),
+        .section = &config_flow_section,
+        .description = "Schedules and triggers beyond those that models have by themselves: a model runs when its inputs moved."},
     LATER_ROW("handlers", "Work per event. Known, not run by this version."),
-    LATER_ROW("flows", "Schedules and triggers. Known, not run by this version."),
     LATER_ROW("exports", "Files for others. Known, not run by this version."),
     LATER_ROW("alerts", "Messages to people. Known, not run by this version."),
     LATER_ROW("roles", "Rights. Known, not applied by this version."),

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/cron.h"
 #include "config/config_priv.h"
 
 #define READ_ARGS struct option_reader *r, const struct option *option, const struct yaml_node *node, void *at
@@ -339,8 +340,9 @@ static bool read_list_of(READ_ARGS, bool (*read_one)(READ_ARGS)) {
     bool good = true;
     size_t n = node->kind == YAML_LIST ? node->n : 1;
     if (node->kind == YAML_MAP) return wrong(r, option, node, "one value or a list");
-    if (n > 64) {
-        config_error_at(r->problems, node, "%s has %zu entries, the limit is 64", option->name, n);
+    size_t most = option->type == OPTION_COLUMNS ? 1000 : 64;
+    if (n > most) {
+        config_error_at(r->problems, node, "%s has %zu entries, the limit is %zu", option->name, n, most);
         return false;
     }
     const char **list = arena_new_array(r->arena, const char *, texts->n + n + 1);
@@ -357,6 +359,54 @@ static bool read_lower_header(READ_ARGS) {
     char *name = arena_strdup(r->arena, *(const char **)at);
     for (char *c = name; *c; c++) *c = (char)tolower((unsigned char)*c);
     *(const char **)at = name;
+    return true;
+}
+
+static bool read_names(READ_ARGS) { return read_list_of(r, option, node, at, read_name); }
+
+/* "schema.name" */
+static bool table_name_valid(struct str text) {
+    struct str schema = str_cut(&text, '.');
+    return config_name_valid(schema) && config_name_valid(text);
+}
+
+static bool read_any_table(READ_ARGS) {
+    if (!need_text(r, option, node, at)) return false;
+    return table_name_valid(node->text) ? store_text(r, option, node, at) : wrong(r, option, node, "a table, as silver.pos_sales");
+}
+
+static bool read_tables(READ_ARGS) { return read_list_of(r, option, node, at, read_any_table); }
+
+/* silver.pos_sales, marketing.*, tag:web, *; + before and behind. */
+static bool read_selector(READ_ARGS) {
+    if (!need_text(r, option, node, at)) return false;
+    struct str text = node->text;
+    if (str_starts(text, STR("+"))) text = str_from(text, 1);
+    if (str_ends(text, STR("+"))) text.n--;
+    struct str name = text;
+    struct str schema = str_cut(&name, '.');
+    bool good = str_is(text, "*") || table_name_valid(text) || (config_name_valid(schema) && str_is(name, "*")) ||
+        (str_starts(text, STR("tag:")) && text.n > 4 && str_find(text, STR(" ")) < 0);
+    return good ? store_text(r, option, node, at)
+                : wrong(r, option, node, "a selection such as silver.pos_sales, marketing.*, silver.pos_sales+, tag:web or *");
+}
+
+static bool read_selectors(READ_ARGS) { return read_list_of(r, option, node, at, read_selector); }
+
+static bool read_cron(READ_ARGS) {
+    struct cron cron;
+    struct err err = {0};
+    if (!need_text(r, option, node, at)) return false;
+    if (cron_parse(node->text, &cron, &err) == OK) return store_text(r, option, node, at);
+    config_error_at(r->problems, node, "%s: %s", option->name, node->expanded ? "not a schedule" : err.text);
+    return false;
+}
+
+static bool read_flag(READ_ARGS) {
+    if (!need_text(r, option, node, at)) return false;
+    bool yes = str_is(node->text, "true") || str_is(node->text, "yes"), no = str_is(node->text, "false") || str_is(node->text, "no");
+    if (!yes && !no) return wrong(r, option, node, "true or false");
+    *(bool *)at = yes;
     return true;
 }
 
@@ -493,6 +543,7 @@ static void show_list(struct json_writer *w, const struct texts *texts, bool hid
 }
 static void show_texts(SHOW_ARGS) { show_list(w, at, false); }
 static void show_secrets(SHOW_ARGS) { show_list(w, at, !reveal); }
+static void show_flag(SHOW_ARGS) { json_bool(w, *(const bool *)at); }
 static void show_dedupe(SHOW_ARGS) {
     must(at);
     const struct config_dedupe_key *dedupe = at;
@@ -620,6 +671,7 @@ static void schema_sources(SCHEMA_ARGS) {
     config_schema_section(w, option->section);
     json_end_object(w);
 }
+static void schema_flag(SCHEMA_ARGS) { json_put_text(w, "type", "boolean"); }
 static void schema_later(SCHEMA_ARGS) {
     json_name(w, "type");
     json_begin_array(w);
@@ -654,5 +706,13 @@ const struct option_type_row config_option_types[OPTION_TYPES] = {
     [OPTION_TLS] = {"section", read_tls, show_tls, schema_tls},
     [OPTION_STREAMS] = {"map", config_read_streams, config_show_streams, schema_streams},
     [OPTION_SOURCES] = {"list", config_read_sources, config_show_sources, schema_sources},
+    [OPTION_FLAG] = {"flag", read_flag, show_flag, schema_flag},
+    [OPTION_CRON] = {"schedule", read_cron, show_text, schema_text},
+    [OPTION_SELECTORS] = {"selections", read_selectors, show_texts, schema_texts},
+    [OPTION_TABLES] = {"tables", read_tables, show_texts, schema_texts},
+    [OPTION_COLUMNS] = {"names", read_texts, show_texts, schema_texts},
+    [OPTION_NAMES] = {"names", read_names, show_texts, schema_texts},
+    [OPTION_FLOWS] = {"list", config_read_flows, config_show_flows, schema_sources},
+    [OPTION_STEPS] = {"list", config_read_steps, config_show_steps, schema_sources},
     [OPTION_LATER] = {"list", read_later, NULL, schema_later},
 };

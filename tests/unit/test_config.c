@@ -346,7 +346,7 @@ static void test_rules_across(void **state) {
 
 static void test_later(void **state) {
     struct config_problems problems = {0};
-    struct config *config = parse("handlers: [{name: x, url: \"${THREE}\"}, b]\nroles:\nflows: {}\n", &problems);
+    struct config *config = parse("handlers: [{name: x, url: \"${THREE}\"}, b]\nroles:\nalerts: {}\n", &problems);
     assert_non_null(config);
     assert_int_equal(problems.n, 1);
     assert_true(problems.list[0].warning);
@@ -451,6 +451,58 @@ static void test_first_error_in_err(void **state) {
     assert_int_equal(config_parse(STR("xyzzy: 1\nabcde: 2\n"), "/p", NULL, &config, &problems, &err), E_CONFIG);
     assert_string_equal(err.text, "cupel.yaml:1:1: unknown key \"xyzzy\" (and 1 more)");
     config_problems_free(&problems);
+}
+
+/* ---- flows ---- */
+
+static void test_flows(void **state) {
+    struct config *config =
+        good("timezone: Europe/Berlin\nstreams: {web: {}}\nsources: [{name: pos, type: landing, path: in, table: bronze.pos, columns: [a, b]}]\n"
+             "flow: {tick: 100ms, concurrency: 4}\nflows:\n"
+             "  - {name: nightly, schedule: \"0 3 * * mon-fri\", models: [silver.*, +tag:web, sales.total+], catch_up: all, exclusive: true}\n"
+             "  - name: report\n    after: nightly\n    on: [bronze.pos, bronze.web, silver.x]\n    steps:\n"
+             "      - {name: look, sql: SELECT true, retries: 3, backoff: 1s, timeout: 5m, on_failure: tell}\n"
+             "      - {name: run, models: sales.*, needs: look, skip_if: SELECT false}\n"
+             "      - {name: tell, flow: nightly}\n");
+    const struct config_flow *nightly = &config->flows[0], *report = config_find_flow(config, STR("report"));
+    assert_int_equal(config->flows_n, 2);
+    assert_true(config->flow.tick_ms == 100 && config->flow.concurrency == 4 && config->flow.backoff_max_ms == 300000);
+    assert_true(nightly->exclusive && nightly->catch_up == CATCH_UP_ALL && nightly->steps_n == 1 && nightly->steps[0].models_n == 3 && nightly->line == 6);
+    assert_string_equal(nightly->steps[0].name, "models");
+    assert_string_equal(nightly->timezone, "Europe/Berlin");
+    assert_true(report && report->on_n == 3 && report->steps_n == 3 && report->catch_up == CATCH_UP_LAST && !report->exclusive);
+    assert_true(report->steps[0].retries == 3 && report->steps[0].timeout_ms == 300000 && report->steps[1].backoff_ms == 10000);
+    assert_string_equal(report->steps[1].needs[0], "look");
+    assert_string_equal(config->sources[0].columns[1], "b");
+    BUF_SCOPE(json);
+    config_json(config, &json);
+    assert_int_equal(json_validate(buf_view(&json), 64, NULL), OK);
+    config_free(&config);
+}
+
+static void test_wrong_flows(void **state) {
+    expect("flows: {}\n", "cupel.yaml:1:8: flows must be a list of at most 1000\n");
+    expect("flows: [x]\n", "cupel.yaml:1:9: a flow must be a map with a name\n");
+    expect("flows: [{name: a, schedule: \"61 * * * *\", models: [x]}]\n",
+        "cupel.yaml:1:29: schedule: minute: 61 is not from 0 to 59\n"
+        "cupel.yaml:1:52: models must be a selection such as silver.pos_sales, marketing.*, silver.pos_sales+, tag:web or *, not \"x\"\n");
+    expect("flows: [{name: a}]\n", "cupel.yaml:1:9: flow a: give either \"models\" or \"steps\"\n");
+    expect("flows: [{name: a, models: \"*\", catch_up: all, timezone: UTC}]\n",
+        "cupel.yaml:1:42: flow a: catch_up needs a schedule\ncupel.yaml:1:57: flow a: timezone needs a schedule\n");
+    expect("flows: [{name: a, models: \"*\", after: b}, {name: b, models: \"*\", after: a}]\n",
+        "cupel.yaml:1:39: flow a: flows wait for each other in a circle\ncupel.yaml:1:73: flow b: flows wait for each other in a circle\n");
+    expect("flows: [{name: aaaa, models: \"*\", after: aaab}]\n", "cupel.yaml:1:42: there is no flow \"aaab\" (did you mean \"aaaa\"?)\n");
+    expect("flows: [{name: a, models: \"*\"}, {name: a, models: \"*\"}]\n", "cupel.yaml:1:40: flow \"a\" is given twice\n");
+    expect("flows: [{name: a, on: [bronze.z, q], steps: [{name: s}, {name: s, sql: x, needs: t}, {name: u, flow: no, on_failure: u}]}]\n",
+        "cupel.yaml:1:34: on must be a table, as silver.pos_sales, not \"q\"\n"
+        "cupel.yaml:1:46: step s: give one of \"models\", \"sql\" and \"flow\"\n"
+        "cupel.yaml:1:64: flow a has two steps \"s\"\n"
+        "cupel.yaml:1:82: flow a has no step \"t\" (did you mean \"s\"?)\n"
+        "cupel.yaml:1:102: there is no flow \"no\"\n"
+        "cupel.yaml:1:118: step u cannot be its own on_failure\n");
+    expect("flows: [{name: a, on: bronze.z, steps: [{name: s, sql: x, needs: t}, {name: t, sql: x, needs: s}]}]\n",
+        "cupel.yaml:1:23: flow a: there is no stream or landing table bronze.z\n"
+        "cupel.yaml:1:40: flow a: its steps wait for each other in a circle\n");
 }
 
 /* ---- reload, documents, scaffold ---- */
@@ -564,6 +616,8 @@ int main(void) {
         cmocka_unit_test(test_source_rules),
         cmocka_unit_test(test_rules_across),
         cmocka_unit_test(test_later),
+        cmocka_unit_test(test_flows),
+        cmocka_unit_test(test_wrong_flows),
         cmocka_unit_test(test_expansion_errors),
         cmocka_unit_test(test_secrets_are_not_printed),
         cmocka_unit_test(test_shown_json),
