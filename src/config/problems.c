@@ -1,6 +1,7 @@
 /* The list of what is wrong: collected over the whole reading, printed sorted by place. */
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/assert.h"
 #include "base/mem.h"
@@ -19,8 +20,11 @@ static void add(struct config_problems *problems, bool warning, int line, int co
         problems->list = mem_realloc(problems->list, problems->cap * sizeof *problems->list);
     }
     ARENA_SCOPE(scratch);
-    problems->list[problems->n++] =
-        (struct config_problem){.line = line, .column = column, .warning = warning, .text = mem_strdup(arena_vprintf(scratch, format, args))};
+    problems->list[problems->n++] = (struct config_problem){.line = line,
+        .column = column,
+        .warning = warning,
+        .file = problems->file ? mem_strdup(problems->file) : NULL,
+        .text = mem_strdup(arena_vprintf(scratch, format, args))};
 }
 
 void config_problem_add(struct config_problems *problems, bool warning, int line, int column, const char *format, ...) {
@@ -41,14 +45,19 @@ void config_error_at(struct config_problems *problems, const struct yaml_node *n
 
 void config_problems_free(struct config_problems *problems) {
     must(problems);
-    for (size_t i = 0; i < problems->n; i++) free(problems->list[i].text);
+    for (size_t i = 0; i < problems->n; i++) {
+        free(problems->list[i].text);
+        free(problems->list[i].file);
+    }
     free(problems->list);
     *problems = (struct config_problems){0};
 }
 
-/* By place; an error before a warning at the same one. */
+/* By place, cupel.yaml first; an error before a warning at the same one. */
 static int compare(const void *a, const void *b) {
     const struct config_problem *x = a, *y = b;
+    int by_file = strcmp(x->file ? x->file : "", y->file ? y->file : "");
+    if (by_file) return by_file;
     if (x->line != y->line) return x->line < y->line ? -1 : 1;
     if (x->column != y->column) return x->column < y->column ? -1 : 1;
     return (int)x->warning - (int)y->warning;
@@ -59,7 +68,7 @@ void config_problems_sort(struct config_problems *problems) {
 }
 
 static void write_one(const struct config_problem *problem, const char *file, struct buf *out) {
-    buf_text(out, file);
+    buf_text(out, problem->file ? problem->file : file);
     if (problem->line > 0) buf_printf(out, ":%d:%d", problem->line, problem->column);
     buf_printf(out, ": %s%s", problem->warning ? "warning: " : "", problem->text);
 }
