@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "connect/landing.h"
 #include "host/signals.h"
 #include "host/terminal.h"
 #include "serve/node_priv.h"
@@ -205,6 +206,22 @@ static enum status add_all_to_lake(struct node *node, struct err *err) {
     return status;
 }
 
+/* Landing tables that say their columns are there from the start. */
+static enum status declare_tables(struct node *node, const struct config *config, struct err *err) {
+    ARENA_SCOPE(arena);
+    struct ledger_stream *streams;
+    size_t n;
+    enum status status = ledger_stream_list(node->ledger, arena, false, &streams, &n, err);
+    for (size_t i = 0; i < config->sources_n && status == OK; i++) {
+        const struct config_source *source = &config->sources[i];
+        for (size_t k = 0; k < n && status == OK && source->table && source->columns_n; k++) {
+            if (streams[k].kind == KIND_LANDING && strcmp(streams[k].name, source->table) == 0)
+                status = landing_declare(node->lake, source->table, streams[k].number, source->columns, source->columns_n, err);
+        }
+    }
+    return status;
+}
+
 static enum status open_lake(struct node *node, struct err *err) {
     const struct config *c = node->config;
     struct lake_options options = {.host = &node->host,
@@ -218,6 +235,7 @@ static enum status open_lake(struct node *node, struct err *err) {
         .target_file_bytes = c->lake.target_file_bytes};
     enum status status = lake_open(&options, &node->lake, err);
     if (status == OK) status = add_all_to_lake(node, err);
+    if (status == OK) status = declare_tables(node, node->config, err);
     if (status != OK) {
         lake_close(&node->lake);
         return status;
@@ -298,6 +316,7 @@ static void list_routes(struct node *node) {
     routes_sources(node, &routes);
     routes_admin(node, &routes);
     routes_health(node, &routes);
+    routes_dashboard(node, &routes);
     node->routes = routes.list;
     node->routes_n = routes.n;
 }
@@ -470,6 +489,7 @@ static enum status take_over(struct node *node, struct config *config, struct er
     ARENA_SCOPE(arena);
     enum status status = ensure_streams(node, arena, config, err);
     if (status == OK) status = apply_streams(node, arena, config, err);
+    if (status == OK) status = declare_tables(node, config, err);
     if (status == OK) status = configure_ingest(node, arena, config, err);
     if (status != OK) return status;
     engine_set_read_dirs(node->engine, read_dirs(arena, config));

@@ -100,6 +100,7 @@ void routes_accounts(struct node *node, struct route_list *routes);
 void routes_sources(struct node *node, struct route_list *routes);
 void routes_admin(struct node *node, struct route_list *routes);
 void routes_health(struct node *node, struct route_list *routes);
+void routes_dashboard(struct node *node, struct route_list *routes);
 void openapi_write(const struct http_route *routes, size_t n, struct buf *out);
 
 /* ---- between node.c and the routes ---- */

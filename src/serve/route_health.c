@@ -1,4 +1,4 @@
-/* Health, metrics and the start page.
+/* Health and metrics.
  *
  * Gauges that mirror a state are set when somebody asks for /metrics; nothing runs for them in between. */
 #include <stdlib.h>
@@ -139,41 +139,6 @@ static void on_openapi(void *context, struct http_request *r) {
     node_answer_json(r, 200, &out);
 }
 
-/* ---- GET / ---- */
-
-static void html(struct buf *out, struct str text) {
-    for (size_t i = 0; i < text.n; i++) {
-        switch (text.p[i]) {
-        case '<': buf_text(out, "&lt;"); break;
-        case '>': buf_text(out, "&gt;"); break;
-        case '&': buf_text(out, "&amp;"); break;
-        case '"': buf_text(out, "&quot;"); break;
-        default: buf_char(out, text.p[i]);
-        }
-    }
-}
-
-/* The page says nothing about the project's data: it needs no token. Numbers are behind the API. */
-static void on_page(void *context, struct http_request *r) {
-    struct node *node = context;
-    struct buf out = BUF_INIT;
-    bool ready = !node_not_ready(node, NULL);
-    buf_text(&out,
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Cupel</title><meta name=\"viewport\" content=\"width=device-width\"><style>"
-        "body{font:16px/1.5 system-ui,sans-serif;max-width:42rem;margin:3rem auto;padding:0 "
-        "1rem;color:#222;background:#fff}code{background:#f2f2f2;padding:.1em .3em}"
-        "@media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}code{background:#2a2a2a}a{color:#8bf}}</style><h1>Cupel</h1><p>Project <strong>");
-    html(&out, str_of(node_config(node)->project));
-    buf_printf(&out, "</strong>, version %s: <strong>%s</strong>.</p>", CUPEL_VERSION, ready ? "ready" : "not ready");
-    buf_text(&out,
-        "<ul><li><a href=\"/health/ready\">Health</a></li><li><a href=\"/metrics\">Metrics</a> (token)</li><li><a href=\"/v1/openapi.json\">API "
-        "description</a></li></ul>"
-        "<p>Send an event: <code>cupel put STREAM file.ndjson</code><br>Ask: <code>cupel sql \"SELECT count(*) FROM bronze.STREAM\"</code><br>"
-        "See that nothing is lost: <code>cupel conservation</code></p></html>\n");
-    http_add_header(r, "Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
-    http_answer_take(r, 200, "text/html; charset=utf-8", &out);
-}
-
 /* ---- docs/metrics.md ---- */
 
 struct metric_list {
@@ -218,5 +183,4 @@ void routes_health(struct node *node, struct route_list *routes) {
             "GET", "/metrics", on_metrics, node, .operation = "metrics", .access = ACCESS_READ, .summary = "Metrics in the Prometheus text format"});
     route_add(
         routes, (struct http_route){"GET", "/v1/openapi.json", on_openapi, node, .operation = "openapi", .access = ACCESS_OPEN, .summary = "This description"});
-    route_add(routes, (struct http_route){"GET", "/", on_page, node, .operation = "page", .access = ACCESS_OPEN, .summary = "Start page for people"});
 }

@@ -381,8 +381,13 @@ def test_health(project):
 
 def test_start_page_loads_nothing_from_elsewhere(project):
     page = project.get("/", token=False)
-    assert page.status_code == 200 and "default-src 'none'" in page.headers["Content-Security-Policy"]
-    assert not re.search(r"(https?:)?//|<script|<img|<link|@import", page.text)
+    assert page.status_code == 200 and "default-src 'self'" in page.headers["Content-Security-Policy"]
+    assert set(re.findall(r'(?:src|href)="([^"]+)"', page.text)) == {"./dashboard.js", "./dashboard.css", "data:,", "#main"}
+    for file in ("/dashboard.js", "/dashboard.css"):
+        answer = project.get(file, token=False)
+        assert answer.status_code == 200 and not re.search(r"(src|href|import|url|fetch)\W{1,3}(https?:)?//", answer.text)
+        again = project.get(file, token=False, headers={"If-None-Match": answer.headers["ETag"]})
+        assert again.status_code == 304 and not again.content
 
 
 def test_metrics_are_documented(make_project):
