@@ -1,4 +1,6 @@
 /* The dashboard: one page, one script, one style sheet, made from web/ at build time. It holds no data and needs no token: what it shows it asks the API for. */
+#include <stdio.h>
+
 #include "base/assert.h"
 #include "base/embedded.h"
 #include "serve/node_priv.h"
