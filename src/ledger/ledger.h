@@ -123,6 +123,32 @@ struct account {
 enum status ledger_account_list(struct ledger *ledger, struct arena *arena, const char *hop /* NULL: all */, const char *name /* NULL: all */,
     struct account **out, size_t *n, struct err *err);
 
+/* ---- runs of flows, and how far their schedules are ---- */
+struct ledger_run {
+    const char *id, *flow;
+    const char *cause; /* cron, after, input, hand, api, backfill */
+    const char *status; /* queued, running, done, failed, cancelled */
+    int64_t created_ms, scheduled_ms, started_ms, finished_ms; /* 0: not (yet) */
+    const char *request; /* JSON: what was asked for */
+    const char *detail; /* JSON: steps and models; NULL */
+    const char *error; /* NULL */
+};
+enum status ledger_run_add(struct ledger *ledger, const struct ledger_run *run, struct err *err); /* status queued; E_CONFLICT: the id is taken */
+/* status, started_ms, finished_ms, error are taken over; request and detail too unless NULL. */
+enum status ledger_run_update(struct ledger *ledger, const struct ledger_run *run, struct err *err);
+enum status ledger_run_get(struct ledger *ledger, struct arena *arena, const char *id, struct ledger_run *out, struct err *err); /* E_NOT_FOUND */
+enum status ledger_run_open(
+    struct ledger *ledger, struct arena *arena, struct ledger_run **out, size_t *n, struct err *err); /* queued and running, oldest first */
+enum status ledger_run_list(struct ledger *ledger, struct arena *arena, const char *flow /* NULL: all */, size_t limit, struct ledger_run **out, size_t *n,
+    struct err *err); /* newest first */
+enum status ledger_run_prune(struct ledger *ledger, int64_t before_ms, struct err *err); /* finished ones that were made before */
+struct ledger_schedule {
+    int64_t fired_ms; /* instants up to this one were dealt with */
+    const char *mark; /* text of the caller; NULL */
+};
+enum status ledger_schedule_get(struct ledger *ledger, struct arena *arena, const char *flow, struct ledger_schedule *out, struct err *err); /* E_NOT_FOUND */
+enum status ledger_schedule_put(struct ledger *ledger, const char *flow, const struct ledger_schedule *schedule, struct err *err);
+
 /* ---- key-value, for small states of other rooms ---- */
 enum status ledger_kv_get(struct ledger *ledger, struct arena *arena, const char *table, const char *key, struct str *out, struct err *err); /* E_NOT_FOUND */
 enum status ledger_kv_put(struct ledger *ledger, const char *table, const char *key, struct str value, struct err *err);

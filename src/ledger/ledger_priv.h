@@ -69,8 +69,23 @@
         "INSERT INTO kv(tbl, key, value, updated_ms) VALUES (?1, ?2, ?3, ?4)" \
         " ON CONFLICT DO UPDATE SET value = excluded.value, updated_ms = excluded.updated_ms") \
     X(KV_DELETE, "DELETE FROM kv WHERE tbl = ?1 AND key = ?2") \
+    X(RUN_ADD, \
+        "INSERT INTO flow_runs(id, flow, cause, status, created_ms, scheduled_ms, request) VALUES (?1, ?2, ?3, 'queued', ?4, ?5, ?6) ON CONFLICT DO NOTHING") \
+    X(RUN_UPDATE, \
+        "UPDATE flow_runs SET status = ?2, started_ms = ?3, finished_ms = ?4, request = coalesce(?5, request), detail = coalesce(?6, detail), error = ?7" \
+        " WHERE id = ?1") \
+    X(RUN_GET, RUN_SELECT " WHERE id = ?1") \
+    X(RUN_OPEN, RUN_SELECT " WHERE finished_ms = 0 ORDER BY created_ms, rowid") \
+    X(RUN_LIST, RUN_SELECT " WHERE (?1 IS NULL OR flow = ?1) ORDER BY created_ms DESC, rowid DESC LIMIT ?2") \
+    X(RUN_PRUNE, "DELETE FROM flow_runs WHERE created_ms < ?1 AND finished_ms > 0") \
+    X(SCHEDULE_GET, "SELECT fired_ms, mark FROM flow_schedules WHERE flow = ?1") \
+    X(SCHEDULE_PUT, \
+        "INSERT INTO flow_schedules(flow, fired_ms, mark) VALUES (?1, ?2, ?3)" \
+        " ON CONFLICT DO UPDATE SET fired_ms = excluded.fired_ms, mark = excluded.mark") \
     X(KEY_GET, "SELECT id, kind, subject, secret FROM protection_keys WHERE kind = ?1 AND subject = ?2") \
     X(KEY_INSERT, "INSERT INTO protection_keys(kind, subject, secret, created_ms) VALUES (?1, ?2, ?3, ?4)")
+
+#define RUN_SELECT "SELECT id, flow, cause, status, created_ms, scheduled_ms, started_ms, finished_ms, request, detail, error FROM flow_runs"
 
 #define LANDING_SELECT \
     "SELECT id, source, path, hash, size_bytes, stream, first_offset, reserved, received_ms, state, rejected, rows_read, rows_landed, rows_quarantined," \

@@ -43,7 +43,17 @@ static const char STEP_2[] =
     " id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, subject TEXT NOT NULL, secret BLOB NOT NULL CHECK (length(secret) = 32),"
     " created_ms INTEGER NOT NULL, UNIQUE (kind, subject)) STRICT;";
 
-const char *const ledger_schema_steps[] = {STEP_1, STEP_2};
+/* Version 3: runs of flows and how far their schedules are. What models did stands in the warehouse, in the same transaction as their rows. */
+static const char STEP_3[] =
+    "CREATE TABLE flow_runs ("
+    " id TEXT PRIMARY KEY, flow TEXT NOT NULL, cause TEXT NOT NULL, status TEXT NOT NULL, created_ms INTEGER NOT NULL, scheduled_ms INTEGER NOT NULL DEFAULT 0,"
+    " started_ms INTEGER NOT NULL DEFAULT 0, finished_ms INTEGER NOT NULL DEFAULT 0, request TEXT NOT NULL DEFAULT '{}', detail TEXT, error TEXT) STRICT;"
+    "CREATE INDEX flow_runs_time ON flow_runs(created_ms);"
+    "CREATE INDEX flow_runs_flow ON flow_runs(flow, created_ms);"
+    "CREATE INDEX flow_runs_open ON flow_runs(created_ms) WHERE finished_ms = 0;"
+    "CREATE TABLE flow_schedules (flow TEXT PRIMARY KEY, fired_ms INTEGER NOT NULL, mark TEXT) STRICT;";
+
+const char *const ledger_schema_steps[] = {STEP_1, STEP_2, STEP_3};
 const int ledger_schema_version = sizeof ledger_schema_steps / sizeof *ledger_schema_steps;
 
 static enum status read_pragma(struct ledger *ledger, const char *sql, int64_t *out, struct err *err) {

@@ -395,6 +395,46 @@ static void test_threads(void **state) {
     assert_int_equal(list[0].n, MOVES * WRITERS);
 }
 
+/* ---- runs of flows ---- */
+
+static void test_runs(void **state) {
+    struct fixture *f = *state;
+    struct ledger_run *list, run = {.id = "r1", .flow = "nightly", .cause = "cron", .created_ms = 1000, .scheduled_ms = 900, .request = "{\"a\":1}"};
+    struct ledger_schedule schedule;
+    size_t n;
+    ok(f, ledger_run_add(f->ledger, &run, &f->err));
+    assert_int_equal(ledger_run_add(f->ledger, &run, &f->err), E_CONFLICT);
+    run.id = "r2";
+    run.created_ms = 2000;
+    ok(f, ledger_run_add(f->ledger, &run, &f->err));
+    run.status = "running";
+    run.started_ms = 2001;
+    run.request = NULL;
+    run.detail = "{}";
+    ok(f, ledger_run_update(f->ledger, &run, &f->err));
+    reopen(f);
+    ok(f, ledger_run_open(f->ledger, f->arena, &list, &n, &f->err));
+    assert_true(n == 2 && strcmp(list[0].id, "r1") == 0 && strcmp(list[1].status, "running") == 0 && list[1].started_ms == 2001);
+    assert_string_equal(list[1].request, "{\"a\":1}");
+    run.status = "failed";
+    run.finished_ms = 3000;
+    run.error = "why";
+    ok(f, ledger_run_update(f->ledger, &run, &f->err));
+    ok(f, ledger_run_open(f->ledger, f->arena, &list, &n, &f->err));
+    assert_int_equal(n, 1);
+    ok(f, ledger_run_list(f->ledger, f->arena, "nightly", 10, &list, &n, &f->err));
+    assert_true(n == 2 && strcmp(list[0].id, "r2") == 0 && strcmp(list[0].error, "why") == 0);
+    ok(f, ledger_run_prune(f->ledger, 5000, &f->err));
+    ok(f, ledger_run_list(f->ledger, f->arena, NULL, 10, &list, &n, &f->err));
+    assert_true(n == 1 && strcmp(list[0].id, "r1") == 0); /* not finished: it stays */
+    assert_int_equal(ledger_run_get(f->ledger, f->arena, "r2", &run, &f->err), E_NOT_FOUND);
+    assert_int_equal(ledger_schedule_get(f->ledger, f->arena, "nightly", &schedule, &f->err), E_NOT_FOUND);
+    ok(f, ledger_schedule_put(f->ledger, "nightly", &(struct ledger_schedule){77, NULL}, &f->err));
+    ok(f, ledger_schedule_put(f->ledger, "nightly", &(struct ledger_schedule){78, "m"}, &f->err));
+    ok(f, ledger_schedule_get(f->ledger, f->arena, "nightly", &schedule, &f->err));
+    assert_true(schedule.fired_ms == 78 && strcmp(schedule.mark, "m") == 0);
+}
+
 /* ---- crashes and failures ---- */
 
 static enum status put_pair_and_tell(void *context, struct ledger *ledger, struct err *err) {
@@ -613,6 +653,7 @@ int main(void) {
         T(test_landing),
         T(test_transactions),
         T(test_threads),
+        T(test_runs),
         T(test_kill),
         T(test_no_space),
         T(test_database_full),
