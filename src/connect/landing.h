@@ -80,4 +80,8 @@ enum status landing_list_json(struct landing *landing, struct buf *out, struct e
  * JSON object: what was detected, the first rows, how many rows are good and bad, the first bad ones with their reasons, or the reason of a rejection. */
 enum status landing_test(struct landing *landing, const char *source, const char *path, struct buf *out, struct err *err);
 
+/* Makes the table ("bronze.pos") with these columns, as text, or adds those that it lacks; its number as of ledger_stream_ensure. For sources that say what their
+ * files will have. */
+enum status landing_declare(struct lake *lake, const char *table, uint16_t number, const char *const *columns, size_t n, struct err *err);
+
 #endif

@@ -129,6 +129,10 @@ enum status landing_finish_files(struct source_state *s, struct ledger *ledger, 
 enum status landing_quarantine(
     struct source_state *s, struct arena *arena, struct work_file **files, size_t n, struct lake_append *out, bool *made, struct err *err);
 
+/* Columns that every landing table begins with. */
+#define LANDING_OWN_COLUMNS 5
+extern const struct engine_column landing_own_columns[LANDING_OWN_COLUMNS];
+
 /* SQL text of a literal, quotes doubled; of a name, double quotes doubled. In the arena. */
 const char *sql_literal(struct arena *arena, struct str text);
 const char *sql_name(struct arena *arena, struct str name);

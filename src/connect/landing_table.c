@@ -9,14 +9,14 @@
 #include "ingest/protect.h"
 
 /* Columns that every landing table begins with. */
-static const struct engine_column own_columns[] = {
+const struct engine_column landing_own_columns[LANDING_OWN_COLUMNS] = {
     {.name = "_event_id", .type = "UUID"},
     {.name = "_file", .type = "VARCHAR"},
     {.name = "_file_hash", .type = "VARCHAR"},
     {.name = "_row", .type = "BIGINT"},
     {.name = "_received_at", .type = "TIMESTAMP WITH TIME ZONE"},
 };
-#define OWN_COLUMNS (sizeof own_columns / sizeof *own_columns)
+#define OWN_COLUMNS LANDING_OWN_COLUMNS
 
 static const struct engine_column quarantine_columns[] = {
     {.name = "_event_id", .type = "UUID"},
@@ -89,7 +89,7 @@ static size_t add_column(struct wide *w, const char *name, const char *type) {
 }
 
 static void unite_columns(struct wide *w, struct work_file **files, size_t n) {
-    for (size_t i = 0; i < OWN_COLUMNS; i++) add_column(w, own_columns[i].name, own_columns[i].type);
+    for (size_t i = 0; i < OWN_COLUMNS; i++) add_column(w, landing_own_columns[i].name, landing_own_columns[i].type);
     w->of_file = arena_new_array(w->arena, size_t *, n);
     for (size_t i = 0; i < n; i++) {
         const struct landing_plan *plan = &files[i]->plan;
