@@ -50,4 +50,7 @@ export function cell(value: unknown): string {
   return typeof value === "object" ? JSON.stringify(value) : String(value);
 }
 
+/** "1 row", "2 rows" */
+export const count = (n: number, what: string): string => `${number(n)} ${what}${n === 1 ? "" : "s"}`;
+
 export const words = (name: string): string => name.replace(/_/g, " ");

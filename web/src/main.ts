@@ -137,7 +137,8 @@ applyTheme();
 top.append(h("a", { class: "brand", href: "#/" }, "Cupel"), nav, state);
 window.addEventListener("hashchange", () => {
   void route();
-  main.focus({ preventScroll: false });
+  main.focus({ preventScroll: true });
+  window.scrollTo(0, 0);
 });
 void health();
 window.setInterval(() => void health(), 5000);

@@ -23,7 +23,7 @@ function hops(list: Hop[]): HTMLElement {
     "section",
     { class: "card" },
     h("header", {}, h("h2", {}, "Does everything add up?")),
-    h("div", { class: "scroll free" }, h("table", {}, h("tbody", {}, list.map((hop) => h("tr", {}, h("td", {}, hop.hop), h("td", {}, hop.name), h("td", {}, account(hop)), h("td", {}, h("span", { class: `badge ${hop.ok ? "good" : "bad"}` }, hop.ok ? "adds up" : `off by ${number(hop.difference)}`))))))),
+    h("div", { class: "scroll free" }, h("table", { class: "wrap" }, h("tbody", {}, list.map((hop) => h("tr", {}, h("td", {}, h("span", { class: `badge ${hop.ok ? "good" : "bad"}` }, hop.ok ? "adds up" : `off by ${number(hop.difference)}`)), h("td", {}, hop.hop), h("td", {}, hop.name), h("td", {}, account(hop))))))),
   );
 }
 

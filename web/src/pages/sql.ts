@@ -2,7 +2,7 @@
 import { Problem, sql, type Row } from "../api";
 import { bars, lines } from "../chart";
 import { h } from "../dom";
-import { number, seconds } from "../format";
+import { count, seconds } from "../format";
 import { table } from "../table";
 import type { Page } from "../page";
 
@@ -50,7 +50,7 @@ export const sqlPage: Page = {
       try {
         const rows = await sql(query, [], under.signal);
         keep(query);
-        state.textContent = `${number(rows.length)} rows in ${seconds(performance.now() - begun)}`;
+        state.textContent = `${count(rows.length, "row")} in ${seconds(performance.now() - begun)}`;
         const shown = rows.slice(0, 1000);
         const drawing = chart(shown);
         result.replaceChildren(...(drawing ? [h("section", { class: "card" }, drawing)] : []), table(shown), ...(rows.length > shown.length ? [h("p", { class: "dim small" }, "The first 1,000 rows are shown.")] : []));

@@ -1,7 +1,7 @@
 // Tables: all of them, and one with its columns, snapshots and a sample.
 import { get, sql, type Row } from "../api";
 import { h, show } from "../dom";
-import { ago, bytes, number } from "../format";
+import { ago, bytes, count, number } from "../format";
 import { table } from "../table";
 import type { Page } from "../page";
 
@@ -64,7 +64,7 @@ async function one(place: HTMLElement, name: string, signal: AbortSignal): Promi
     h("h1", {}, name),
     h("div", { class: "tiles" }, [
       h("div", { class: "tile" }, h("b", {}, number(t.rows)), h("span", {}, "rows")),
-      t.bytes === undefined ? null : h("div", { class: "tile" }, h("b", {}, bytes(t.bytes)), h("span", {}, `${number(t.files)} files`)),
+      t.bytes === undefined ? null : h("div", { class: "tile" }, h("b", {}, bytes(t.bytes)), h("span", {}, count(Number(t.files), "file"))),
       h("div", { class: "tile" }, h("b", {}, number(t.columns.length)), h("span", {}, "columns")),
     ]),
     h("div", { class: "row" }, h("a", { href: `#/sql/${encodeURIComponent(`SELECT * FROM ${name} LIMIT 100`)}` }, "Query"), h("a", { href: `#/flows/${name}` }, "Model and lineage"), h("a", { href: `#/quarantine/${name}` }, "Quarantine")),
