@@ -107,10 +107,10 @@ async function one(place: HTMLElement, name: string, signal: AbortSignal): Promi
     h("div", { class: "row" }, last ? statusBadge(last.status) : null, model ? h("span", { class: "badge" }, String(model["kind"] ?? "")) : null, h("a", { href: `#/tables/${name}` }, "Table"), h("a", { href: `#/quarantine/${name}` }, "Quarantine")),
     last?.status === "failed" ? h("pre", { role: "alert" }, `${last.error ?? ""}\n\nThe table is as it was before this run.`) : null,
     h("div", { class: "graph", tabindex: 0, role: "region", "aria-label": "Graph" }, graph(nodesOf(lineage), lineage.edges, name, (id) => (location.hash = `#/flows/${id}`))),
-    checks.length ? h("section", { class: "card", style: "margin-top:14px" }, h("header", {}, h("h2", {}, "Expectations")), table(checks, undefined, true)) : null,
+    checks.length ? h("section", { class: "card apart" }, h("header", {}, h("h2", {}, "Expectations")), table(checks, undefined, true)) : null,
     h("h3", {}, "Runs"),
     runTable(runs, false),
-    model?.["sql"] ? h("section", { class: "card", style: "margin-top:14px" }, h("header", {}, h("h2", {}, "SQL"), h("span", { class: "dim small" }, String(model["file"] ?? ""))), h("pre", { tabindex: 0 }, String(model["sql"]))) : null,
+    model?.["sql"] ? h("section", { class: "card apart" }, h("header", {}, h("h2", {}, "SQL"), h("span", { class: "dim small" }, String(model["file"] ?? ""))), h("pre", { tabindex: 0 }, String(model["sql"]))) : null,
     last?.["sql"] || model?.["compiled"] ? h("details", { class: "card" }, h("summary", {}, "Compiled SQL of the last run"), h("pre", { tabindex: 0 }, String(last?.["sql"] ?? model?.["compiled"]))) : null,
   );
 }

@@ -15,7 +15,7 @@ interface Stream {
 
 function tile(value: string, label: string, href?: string): HTMLElement {
   const inner = [h("b", {}, value), h("span", {}, label)];
-  return href ? h("a", { class: "tile", href, style: "text-decoration:none" }, inner) : h("div", { class: "tile" }, inner);
+  return href ? h("a", { class: "tile", href }, inner) : h("div", { class: "tile" }, inner);
 }
 
 function hops(list: Hop[]): HTMLElement {
