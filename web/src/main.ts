@@ -72,7 +72,7 @@ let leave = new AbortController();
 
 function failed(error: unknown): HTMLElement {
   const problem = error instanceof Problem ? error : new Problem(0, "error", String(error));
-  return h("div", { class: "card" }, h("h2", {}, "This page cannot be shown"), h("p", {}, problem.message), h("p", { class: "dim small" }, problem.status === 404 ? "This server may be older than the dashboard, or the name does not exist." : "It is tried again by itself."));
+  return h("div", { class: "card" }, h("h1", {}, "This page cannot be shown"), h("p", {}, problem.message), h("p", { class: "dim small" }, problem.status === 404 ? "This server may be older than the dashboard, or the name does not exist." : "It is tried again by itself."));
 }
 
 function gate(problem: Problem): void {
