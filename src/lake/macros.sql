@@ -104,6 +104,12 @@ CREATE OR REPLACE MACRO cupel_epoch(x) AS
             WHEN epoch_w.digits <= 14 THEN epoch_w.whole || left(rpad(epoch_w.rest, 3, '0'), 3) WHEN epoch_w.digits <= 17 THEN epoch_w.whole
             WHEN epoch_w.digits <= 20 THEN left(epoch_w.whole, length(epoch_w.whole) - 3) END AS BIGINT)))[1];
 
+-- Epoch seconds and nothing else, as the retail feeds have them: no other unit, no text of a date. NULL beyond 11 digits before the point.
+CREATE OR REPLACE MACRO parse_epoch(x) AS
+    list_transform([null_if_blank(x)], lambda seconds_v:
+        CASE WHEN regexp_full_match(seconds_v, '[+-]?[0-9]{1,11}(\.[0-9]*)?') THEN cupel_epoch(seconds_v)
+        WHEN regexp_full_match(seconds_v, '[+-]?[0-9](\.[0-9]*)?[eE]\+?(0?[0-9]|10)') THEN cupel_epoch(TRY_CAST(seconds_v AS DECIMAL(38, 9))) END)[1];
+
 CREATE OR REPLACE MACRO cupel_local_time(x) AS
     try_strptime(x, ['%d.%m.%Y', '%d.%m.%Y %H:%M', '%d.%m.%Y %H:%M:%S', '%d.%m.%Y %H:%M:%S.%f', '%d/%m/%Y', '%d/%m/%Y %H:%M', '%d/%m/%Y %H:%M:%S', '%d/%m/%Y %H:%M:%S.%f',
         '%d-%m-%Y', '%d-%m-%Y %H:%M', '%d-%m-%Y %H:%M:%S', '%d-%m-%Y %H:%M:%S.%f', '%Y/%m/%d', '%Y/%m/%d %H:%M', '%Y/%m/%d %H:%M:%S', '%Y.%m.%d', '%Y.%m.%d %H:%M',
