@@ -81,7 +81,12 @@ def post(project, first, count, batch=1000, connections=4, ids=None, events_per_
     """Puts events over HTTP; every one must be new and accepted."""
     port = project.url.rpartition(":")[2]
     command = [LOAD, "post", port, first, count, batch, connections, ",".join(streams), ids or "", *([events_per_s] if events_per_s else [])]
-    result = run_json(command, {"CUPEL_TOKEN": project.token})
+    try:
+        result = run_json(command, {"CUPEL_TOKEN": project.token})
+    except RuntimeError as error:
+        time.sleep(1)
+        state = "runs" if project.alive() else f"ended with {project.process.returncode}"
+        raise RuntimeError(f"{error}the server {state}:\n{project.log_tail()}") from None
     if result["accepted"] != count or result["duplicates"] != 0:
         raise RuntimeError(f"{count} events sent, {result}")
     return result
