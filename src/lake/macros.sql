@@ -134,13 +134,13 @@ CREATE OR REPLACE MACRO parse_timestamp_any
     (x) AS cupel_timestamp(x, 'UTC'),
     (x, zone) AS cupel_timestamp(x, zone);
 
--- The business day of the zone; with one argument of the project's time zone, which the session knows as a variable.
+-- The business day of the zone; with one argument of the project's, which sessions have as a variable; else the session's.
 CREATE OR REPLACE MACRO cupel_day_in(ts, zone) AS
     CASE WHEN zone IN ('UTC', 'Etc/UTC', 'GMT', 'Z') THEN CAST(make_timestamp(epoch_us(CAST(ts AS TIMESTAMPTZ))) AS DATE)
     ELSE CAST(timezone(zone, CAST(ts AS TIMESTAMPTZ)) AS DATE) END;
 
 CREATE OR REPLACE MACRO cupel_day
-    (ts) AS cupel_day_in(ts, coalesce(CAST(getvariable('cupel_timezone') AS VARCHAR), 'UTC')),
+    (ts) AS cupel_day_in(ts, coalesce(CAST(getvariable('cupel_timezone') AS VARCHAR), current_setting('TimeZone'))),
     (ts, zone) AS cupel_day_in(ts, zone);
 
 -- ---- JSON ----
