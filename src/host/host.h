@@ -132,6 +132,7 @@ enum status host_recv(int fd, void *bytes, size_t n, struct err *err); /* exactl
 enum status host_recv_some(int fd, void *bytes, size_t n, size_t *got, struct err *err); /* at least one; *got 0 at the end */
 enum status host_send_with_fd(int fd, const void *bytes, size_t n, int passed, struct err *err); /* SCM_RIGHTS with the first byte */
 enum status host_recv_with_fd(int fd, void *bytes, size_t n, int *passed, struct err *err); /* *passed -1 when none came */
+void host_hang_up(int fd); /* both ends see the end of the stream, also those that wait for it; fd stays open */
 void host_close(int *fd); /* sets -1; -1 is fine */
 bool host_wait_readable(int fd, int64_t timeout_ms); /* also true at hang-up; timeout -1 = for ever */
 bool host_peer_gone(int fd); /* POLLHUP or POLLERR now */

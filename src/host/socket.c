@@ -106,6 +106,8 @@ enum status host_recv_with_fd(int fd, void *bytes, size_t n, int *passed, struct
     return OK;
 }
 
+void host_hang_up(int fd) { shutdown(fd, SHUT_RDWR); }
+
 void host_close(int *fd) {
     if (*fd >= 0) close(*fd);
     *fd = -1;

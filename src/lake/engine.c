@@ -9,10 +9,8 @@
 
 #include "base/assert.h"
 #include "base/log.h"
-#include "base/map.h"
 #include "base/mem.h"
-#include "host/thread.h"
-#include "lake/engine_wire.h"
+#include "lake/engine_server.h"
 
 #define LOOK_MS 1000 /* how often the monitor looks for calls that do not end */
 #define DYING_MS 250 /* from kill(2) to the end of a process with much memory */
@@ -20,71 +18,7 @@
 #define BACKOFF_MS_MAX 10000
 #define BACKOFF_WAIT_MS 2000 /* a call waits this long for a restart, else fails at once */
 #define INTERNAL_WAIT_MS 120000 /* internal statements wait this long for a place */
-#define VERSIONS_KEPT 4 /* definitions of one table that the child keeps, for statements with older pins */
 #define ROWS_BYTES_MAX (64u << 20)
-
-enum child_state { CHILD_NONE, CHILD_STARTING, CHILD_UP, CHILD_GONE };
-
-/* What the child was told about one table. */
-struct told_table {
-    struct {
-        uint64_t version;
-        uint32_t number; /* 0: free */
-        uint64_t used; /* tick of the last statement that named it */
-    } versions[VERSIONS_KEPT];
-};
-
-struct engine_call {
-    struct engine *engine;
-    struct engine_call *next, *prev; /* in engine->calls, until the child said that it ended */
-    uint64_t id, child; /* child: which start of it; 0: no longer with it */
-    uint64_t tried; /* the child of the last attempt to start */
-    int fd;
-    bool internal;
-    bool finished; /* answer read to its end, or to its error */
-    bool closed; /* engine_call_end was called; memory goes when the child is done too */
-    bool overdue; /* its child was killed because it did not end in time */
-    int64_t give_up_ms; /* monotonic; 0: none. By then the child should have answered, or ended what was cancelled */
-    uint64_t data_left; /* of the current ANSWER_DATA frame */
-    uint64_t rows;
-    struct buf head, frame;
-    struct err err; /* why it failed, once it did */
-};
-
-/* Statements that may run at once, and those that wait for that, longest first. Under the engine's lock. */
-struct place_waiter {
-    struct place_waiter *next;
-    bool served;
-};
-
-struct place_line {
-    uint32_t taken, most;
-    struct place_waiter *first;
-};
-
-struct engine {
-    struct engine_options options;
-    struct arena *arena;
-    mutex lock, send_lock;
-    condition changed;
-    enum child_state state;
-    uint64_t child; /* number of starts so far */
-    struct host_process process;
-    int control;
-    struct thread monitor;
-    char why_gone[160];
-    uint32_t failures; /* deaths in a row without one call that worked */
-    int64_t start_after_ms;
-    struct map *told; /* "schema.name" -> struct told_table, of this child */
-    uint32_t table_numbers;
-    uint64_t ticks, call_ids;
-    struct engine_call *calls;
-    struct place_line user_line, internal_line;
-    bool ending, renewing; /* renewing: ended on purpose, the next call starts another */
-    uint64_t died;
-    double cpu_before; /* of children that are gone */
-    double cpu_now;
-};
 
 static int64_t now_ms(const struct engine *engine) { return host_monotonic_ms(engine->options.host); }
 
@@ -161,7 +95,7 @@ void engine_free(struct engine **pointer) {
         return;
     }
     mutex_lock(&engine->lock);
-    must(!engine->user_line.taken && !engine->internal_line.taken);
+    must(!engine->lines[LINE_USER].taken && !engine->lines[LINE_INTERNAL].taken && !engine->lines[LINE_WORK].taken);
     engine->ending = true;
     if (engine->state == CHILD_UP || engine->state == CHILD_STARTING) {
         host_process_kill(&engine->process, HOST_SIGNAL_KILL); /* it holds nothing that needs an orderly end */
@@ -339,7 +273,7 @@ static enum status spawn(struct engine *engine, struct err *err) {
     argv[n++] = arena_strdup(arena, "--threads");
     argv[n++] = arena_printf(arena, "%u", o->threads);
     argv[n++] = arena_strdup(arena, "--sessions");
-    argv[n++] = arena_printf(arena, "%u", o->queries_max + ENGINE_INTERNAL_CALLS_MAX);
+    argv[n++] = arena_printf(arena, "%u", o->queries_max + ENGINE_INTERNAL_CALLS_MAX + ENGINE_WORK_MAX);
     if (o->trusted) {
         argv[n++] = arena_strdup(arena, "--trusted");
     }
@@ -515,11 +449,18 @@ static enum status start_once(
     return OK;
 }
 
-static struct place_line *line_of(struct engine *engine, bool internal) { return internal ? &engine->internal_line : &engine->user_line; }
+static enum engine_line line_of(const struct engine_request *request) {
+    return request->kind == CALL_WORK ? LINE_WORK : request->internal ? LINE_INTERNAL : LINE_USER;
+}
+
+static uint32_t places(const struct engine *engine, enum engine_line line) {
+    return line == LINE_WORK ? ENGINE_WORK_MAX : line == LINE_INTERNAL ? ENGINE_INTERNAL_CALLS_MAX : engine->options.queries_max;
+}
 
 /* With `lock` held. A place that gets free goes to whoever waits longest: by chance, some would wait for ever under steady load. */
-static void serve_line(struct place_line *line) {
-    while (line->first && line->taken < line->most) {
+static void serve_line(struct engine *engine, enum engine_line which) {
+    struct place_line *line = &engine->lines[which];
+    while (line->first && line->taken < places(engine, which)) {
         struct place_waiter *waiter = line->first;
         line->first = waiter->next;
         waiter->served = true;
@@ -537,33 +478,31 @@ static void quit_line(struct place_line *line, const struct place_waiter *waiter
 }
 
 /* Takes one of the places for statements at once, waiting in line. */
-static enum status take_place(struct engine *engine, bool internal, struct err *err) {
+static enum status take_place(struct engine *engine, enum engine_line which, struct err *err) {
     WITH_LOCK(&engine->lock);
-    struct place_line *line = line_of(engine, internal);
-    int64_t wait_ms = internal ? INTERNAL_WAIT_MS : engine->options.query_wait_ms;
+    struct place_line *line = &engine->lines[which];
+    int64_t wait_ms = which == LINE_USER ? engine->options.query_wait_ms : INTERNAL_WAIT_MS;
     int64_t until = now_ms(engine) + wait_ms;
     struct place_waiter waiter = {0}, **link = &line->first;
-    line->most = internal ? ENGINE_INTERNAL_CALLS_MAX : engine->options.queries_max;
     while (*link) link = &(*link)->next;
     *link = &waiter;
-    serve_line(line);
+    serve_line(engine, which);
     while (!waiter.served) {
         int64_t left = until - now_ms(engine);
         if (left <= 0) {
             quit_line(line, &waiter);
-            return err_set(err, E_BUSY, "%u queries are running, and it was not this one's turn within %lld ms", line->most, (long long)wait_ms);
+            return err_set(err, E_BUSY, "%u queries are running, and it was not this one's turn within %lld ms", places(engine, which), (long long)wait_ms);
         }
         condition_wait_ms(&engine->changed, &engine->lock, left);
     }
     return OK;
 }
 
-static void leave_place(struct engine *engine, bool internal) {
+static void leave_place(struct engine *engine, enum engine_line which) {
     WITH_LOCK(&engine->lock);
-    struct place_line *line = line_of(engine, internal);
-    must(line->taken > 0);
-    line->taken--;
-    serve_line(line);
+    must(engine->lines[which].taken > 0);
+    engine->lines[which].taken--;
+    serve_line(engine, which);
     condition_broadcast(&engine->changed);
 }
 
@@ -575,15 +514,16 @@ static void wait_for_end(struct engine *engine, uint64_t child) {
     }
 }
 
-static enum status call_start(
+enum status engine_call_start(
     struct engine *engine, struct engine_request *request, const struct engine_view *view, struct engine_call **out, struct err *err) {
-    enum status st = take_place(engine, request->internal, err);
+    enum engine_line line = line_of(request);
+    enum status st = take_place(engine, line, err);
     if (st != OK) {
         return st;
     }
     struct engine_call *call = mem_zalloc(sizeof *call);
     call->engine = engine;
-    call->internal = request->internal;
+    call->line = line;
     call->fd = -1;
     for (int attempt = 0; attempt < 3; attempt++) {
         st = start_once(engine, call, request, view, err);
@@ -593,11 +533,11 @@ static enum status call_start(
         wait_for_end(engine, call->tried);
     }
     if (st != OK) {
-        leave_place(engine, request->internal);
+        leave_place(engine, line);
         call_free(call);
         return st;
     }
-    if (request->time_ms) {
+    if (request->time_ms && request->kind != CALL_WORK) { /* of a session each run has its own time */
         WITH_LOCK(&engine->lock);
         call->give_up_ms = now_ms(engine) + request->time_ms + engine->options.stuck_ms;
     }
@@ -620,15 +560,14 @@ static enum status call_lost(struct engine_call *call, struct err *err) {
         err_set(&call->err, E_UNAVAILABLE, "the engine died: %s", engine->why_gone[0] ? engine->why_gone : "its end of the call closed");
     }
     mutex_unlock(&engine->lock);
-    call->finished = true;
+    call->finished = call->lost = true;
     if (err) {
         *err = call->err;
     }
     return call->err.status;
 }
 
-/* Reads the next frame's header, and its payload unless it is data. */
-static enum status next_frame(struct engine_call *call, struct wire_header *header, struct err *err) {
+enum status engine_call_frame(struct engine_call *call, struct wire_header *header, struct err *err) {
     must(!call->finished && !call->data_left);
     if (host_recv(call->fd, header, sizeof *header, NULL) != OK || header->length > WIRE_PAYLOAD_MAX) {
         return call_lost(call, err);
@@ -667,7 +606,7 @@ static enum status next_frame(struct engine_call *call, struct wire_header *head
 static enum status query_once(
     struct engine *engine, const struct engine_query *query, struct engine_request *request, struct engine_call **out, struct err *err) {
     struct engine_call *call;
-    enum status st = call_start(engine, request, query->view, &call, err);
+    enum status st = engine_call_start(engine, request, query->view, &call, err);
     if (st != OK) {
         return st;
     }
@@ -678,7 +617,7 @@ static enum status query_once(
         }
     }
     struct wire_header header = {0};
-    st = next_frame(call, &header, err);
+    st = engine_call_frame(call, &header, err);
     if (st == OK && header.kind != ANSWER_HEAD) {
         st = err_set(err, E_INTERNAL, "the engine answered with frame %u instead of a head", header.kind);
     }
@@ -724,7 +663,7 @@ enum status engine_call_read(struct engine_call *call, void *bytes, size_t n, si
     }
     while (!call->finished && !call->data_left) {
         struct wire_header header;
-        enum status st = next_frame(call, &header, err);
+        enum status st = engine_call_frame(call, &header, err);
         if (st != OK) {
             return st;
         }
@@ -758,7 +697,7 @@ void engine_call_end(struct engine_call **pointer) {
     }
     *pointer = NULL;
     struct engine *engine = call->engine;
-    bool internal = call->internal;
+    enum engine_line line = call->line;
     mutex_lock(&engine->lock);
     host_close(&call->fd); /* cancels when the child is still at it */
     call->closed = true;
@@ -768,7 +707,7 @@ void engine_call_end(struct engine_call **pointer) {
         call_free(call);
     }
     mutex_unlock(&engine->lock);
-    leave_place(engine, internal);
+    leave_place(engine, line);
 }
 
 /* ---- whole statements ---- */
@@ -814,7 +753,7 @@ enum status engine_copy(struct engine *engine, struct arena *arena, const struct
         .row_group_rows = copy->row_group_rows ? copy->row_group_rows : 20480,
     };
     struct engine_call *call;
-    enum status st = call_start(engine, &request, copy->view, &call, err);
+    enum status st = engine_call_start(engine, &request, copy->view, &call, err);
     if (st != OK) {
         return st;
     }
@@ -822,7 +761,7 @@ enum status engine_copy(struct engine *engine, struct arena *arena, const struct
     bool got = false;
     while (st == OK && !call->finished) {
         struct wire_header header;
-        st = next_frame(call, &header, err);
+        st = engine_call_frame(call, &header, err);
         struct wire_in in = {call->frame.p, call->frame.n, false};
         if (st == OK && header.kind == ANSWER_COPIED) {
             got = wire_get_copied(&in, arena, &copied);
@@ -842,7 +781,7 @@ struct engine_stats engine_stats(struct engine *engine) {
     WITH_LOCK(&engine->lock);
     struct engine_stats stats = {.started = engine->child,
         .died = engine->died,
-        .calls_running = engine->user_line.taken + engine->internal_line.taken,
+        .calls_running = engine->lines[LINE_USER].taken + engine->lines[LINE_INTERNAL].taken + engine->lines[LINE_WORK].taken,
         .cpu_seconds = engine->cpu_before};
     if (engine->state == CHILD_UP) {
         stats.resident_bytes = host_resident_bytes(engine->process.pid);

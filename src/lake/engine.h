@@ -48,6 +48,12 @@ struct engine_column {
     const char *field_ids;
 };
 
+/* Lowest and highest value in a data file. */
+struct engine_file_bounds {
+    bool received_known, partition_known, offset_known;
+    int64_t received_us[2], partition[2], offset[2];
+};
+
 /* One table at one pinned version. `version` changes whenever anything below does, so the child keeps its view while it is the same. */
 struct engine_table {
     const char *schema, *name;
@@ -56,6 +62,7 @@ struct engine_table {
     size_t columns_n;
     const char *const *files; /* data files (Parquet), absolute paths below the lake folder, in commit order */
     size_t files_n;
+    const struct engine_file_bounds *bounds; /* one per file: what the manifests say is in it; NULL: not known. Stays on the server's side */
     const char *unreadable; /* not NULL: the table cannot be read now (delete files, newer format …); statements that name it fail with this sentence */
     bool has_log; /* bronze.<stream>: the unlanded tail is part of the table */
     uint16_t stream;
@@ -104,6 +111,52 @@ void engine_call_end(struct engine_call **call); /* also cancels when not read t
 
 /* Runs an internal SELECT and collects all rows as one JSON array text in `out` (up to 64 MB). */
 enum status engine_rows(struct engine *engine, const struct engine_view *view, const char *sql, struct buf *out, struct err *err);
+
+/* ---- the warehouse: sessions for model runs ---- */
+
+/* The child attaches <data>/warehouse.duckdb as catalog `warehouse` (made when missing, with schema `cupel`; docs/formats/lake.md) before it locks itself
+ * down, and nothing else opens that file. A work session is a DuckDB connection with a catalog of its own in memory, in which unqualified names and the
+ * views of the inputs live (bronze.orders …); the warehouse's tables are written by their full name: warehouse.silver.orders. Temporary tables are the
+ * session's own. One transaction can write to one catalog only: make views and temporary tables first, each by itself, then BEGIN … COMMIT over
+ * warehouse tables (temporary tables may be written inside too). SET TimeZone works in a session; other settings are locked.
+ *
+ * What COMMIT answered OK is synced. When the child dies, what was not committed is gone and every call gives E_UNAVAILABLE: begin again. */
+
+/* What the session's view of a lake table shows. */
+struct engine_work_table {
+    const char *schema, *name;
+    bool delta; /* only what is new: */
+    const uint64_t *offsets; /* per partition: rows at or above; partitions behind offsets_n: all */
+    uint16_t offsets_n;
+    int64_t received_us; /* no row of the delta is older: files and frames of the log before it are not even looked at */
+    /* Delta or not: */
+    uint64_t before; /* landing tables: offsets (of _event_id) below this; 0: no limit */
+    const uint64_t *ends; /* streams, per partition: rows below; partitions behind ends_n: all. NULL: no limit */
+    uint16_t ends_n;
+};
+
+struct engine_work; /* belongs to one thread at a time; but for engine_work_cancel */
+
+/* A session with a view for each table named. `view` must stay pinned until engine_work_end. At most ENGINE_WORK_MAX sessions at once, apart from user
+ * queries; more wait up to two minutes, then E_BUSY. time_ms: limit of each engine_work_run; 0: none. E_NOT_FOUND: the view has no such table; E_CORRUPT: the
+ * warehouse cannot be opened (damaged, or of a newer version), the text says why, and queries over the lake go on working. */
+#define ENGINE_WORK_MAX 2u
+enum status engine_work_begin(struct engine *engine, const struct engine_view *view, const struct engine_work_table *tables, size_t n, int64_t time_ms,
+    struct engine_work **out, struct err *err);
+/* Runs one or more statements; stops at the first that fails. BEGIN, COMMIT and ROLLBACK are statements like others; after a failure inside a transaction
+ * only ROLLBACK works. rows_json: appended is the last result as a JSON array of objects, up to 64 MB (E_LIMIT); NULL: not wanted. changed: rows that
+ * INSERT, UPDATE and DELETE changed, all statements together; NULL: not wanted.
+ * E_CONFLICT: another session changed the same rows: roll back and do it again. E_NO_SPACE: nothing of a failed COMMIT is there. E_CANCELLED, E_TIMEOUT,
+ * E_LIMIT (memory), E_INVALID (the SQL, with LINE and caret), E_UNAVAILABLE (the child died; the session is of no use any more). */
+enum status engine_work_run(struct engine_work *work, const char *sql, struct buf *rows_json, uint64_t *changed, struct err *err);
+/* Rolls back what is open; temporary tables, views and settings of the session are gone. */
+void engine_work_end(struct engine_work **work);
+/* From any thread, while the session is not ended: the statement under way and all later ones fail with E_CANCELLED. false: it was cancelled before. */
+bool engine_work_cancel(struct engine_work *work);
+
+/* The warehouse's tables and views that users may read, as JSON: [{"schema","name","kind":"table|view","columns":[{"name","type","comment"}],"rows"}], sorted.
+ * rows is null for views. Hidden columns (_version, state of models) are left out. */
+enum status engine_tables(struct engine *engine, struct buf *json, struct err *err);
 
 /* ---- making Parquet files ---- */
 

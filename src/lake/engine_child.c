@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "host/signals.h"
+#include "lake/macros.h"
 
 #define WATCH_MS 50 /* how soon a gone caller is noticed */
 #define FLUSH_BYTES 65536u
@@ -64,10 +65,12 @@ static void table_release(struct child_table *table) { /* with child->lock */
     }
 }
 
-static struct session *session_take(struct child *child) {
+/* The last ones are for work sessions alone: queries leave views behind that a model must not see. */
+static struct session *session_take(struct child *child, bool work) {
     WITH_LOCK(&child->lock);
+    uint32_t first_work = child->sessions_n - ENGINE_WORK_MAX;
     for (;;) {
-        for (uint32_t i = 0; i < child->sessions_n; i++) {
+        for (uint32_t i = work ? first_work : 0; i < (work ? child->sessions_n : first_work); i++) {
             if (!child->sessions[i].busy) {
                 child->sessions[i].busy = true;
                 return &child->sessions[i];
@@ -96,11 +99,16 @@ static void session_bind(struct session *session, struct statement *statement) {
 }
 
 /* Ends what DuckDB's vectors may have pointed into; the result is destroyed by now. */
-static void statement_release(struct statement *s) {
+void statement_end_scans(struct statement *s) {
     rows_scan_end(s);
     for (size_t i = 0; i < s->scans_n; i++) {
         log_scan_end(&s->scans[i]);
     }
+    s->scans_n = 0;
+}
+
+static void statement_release(struct statement *s) {
+    statement_end_scans(s);
     free(s->scans);
     buf_free(&s->out);
 }
@@ -108,13 +116,13 @@ static void statement_release(struct statement *s) {
 static void *statement_run(void *argument) {
     struct statement *s = argument;
     struct child *child = s->child;
-    struct session *session = session_take(child);
+    struct session *session = session_take(child, s->request.kind == CALL_WORK);
     struct err err = {0};
     must(session->busy && !session->statement);
     enum status st = session_begin(session, &err);
     session_bind(session, s);
     if (st == OK) {
-        st = s->request.kind == CALL_COPY ? copy_run(s, &err) : query_run(s, &err);
+        st = s->request.kind == CALL_COPY ? copy_run(s, &err) : s->request.kind == CALL_WORK ? work_run(s, &err) : query_run(s, &err);
     }
     session_bind(session, NULL);
     statement_release(s);
@@ -326,13 +334,9 @@ static enum status open_database(struct child *child, struct err *err) {
     snprintf(threads, sizeof threads, "%u", child->threads);
     snprintf(memory, sizeof memory, "%lluB", (unsigned long long)child->memory_bytes);
     const char *settings[][2] = {
-        {"threads", threads},
-        {"memory_limit", memory},
-        {"autoinstall_known_extensions", "false"},
-        {"autoload_known_extensions", "false"},
-        {"allow_community_extensions", "false"},
-        {"allow_unsigned_extensions", "false"},
-        {"allow_persistent_secrets", "false"},
+        {"threads", threads}, {"memory_limit", memory}, {"autoinstall_known_extensions", "false"}, {"autoload_known_extensions", "false"},
+        {"allow_community_extensions", "false"}, {"allow_unsigned_extensions", "false"}, {"allow_persistent_secrets", "false"},
+        {"checkpoint_threshold", "256MB"}, /* of the warehouse's WAL */
     };
     enum status st = OK;
     for (size_t i = 0; i < sizeof settings / sizeof *settings && st == OK; i++) {
@@ -367,6 +371,7 @@ static enum status lock_down(struct child *child, duckdb_connection connection, 
     sql_quote_text(&sql, str_of(tmp));
     buf_text(&sql, "; SET GLOBAL TimeZone = 'UTC'; SET GLOBAL Calendar = 'gregorian'; SET GLOBAL max_temp_directory_size = '20GB'");
     buf_text(&sql, "; SET GLOBAL parquet_metadata_cache = true"); /* data files never change under their name */
+    buf_text(&sql, "; SET GLOBAL allowed_configs = ['TimeZone', 'search_path']"); /* of a session; users have no SET */
     buf_text(&sql, "; SET GLOBAL enable_external_access = false; SET GLOBAL lock_configuration = true");
     duckdb_result result;
     enum status st = OK;
@@ -397,6 +402,18 @@ static enum status clean_temporary(struct child *child, struct err *err) {
     return st;
 }
 
+/* One catalog of macros for all sessions: it is in their search path behind their own. */
+static enum status macros_open(duckdb_connection connection, struct err *err) {
+    duckdb_result result;
+    enum status st = OK;
+    AUTO_FREE char *sql = mem_printf("ATTACH ':memory:' AS macros; USE macros; %s; USE memory", lake_macros_sql);
+    if (duckdb_query(connection, sql, &result) != DuckDBSuccess) {
+        st = err_set(err, E_INTERNAL, "macros: %s", duckdb_result_error(&result));
+    }
+    duckdb_destroy_result(&result);
+    return st;
+}
+
 static enum status open_engine(struct child *child, struct err *err) {
     enum status st = clean_temporary(child, err);
     if (st == OK) {
@@ -416,6 +433,10 @@ static enum status open_engine(struct child *child, struct err *err) {
         st = rows_scan_register(child, connection, err);
     }
     if (st == OK) {
+        st = macros_open(connection, err);
+    }
+    if (st == OK) {
+        warehouse_open(child, connection);
         st = lock_down(child, connection, err);
     }
     duckdb_disconnect(&connection);
@@ -471,7 +492,7 @@ static bool read_arguments(struct child *child, int argc, char **argv) {
             return false;
         }
     }
-    return child->control >= 0 && child->data_dir && child->memory_bytes && child->threads && child->sessions_n;
+    return child->control >= 0 && child->data_dir && child->memory_bytes && child->threads && child->sessions_n > ENGINE_WORK_MAX;
 }
 
 int engine_main(int argc, char **argv, const struct row_source_kind *const *kinds) {

@@ -37,6 +37,7 @@ struct child_table {
     struct arena *arena;
     struct engine_table definition;
     _Atomic enum file_shape shape;
+    const struct work_table *work; /* what a work session sees of it; NULL: everything */
 };
 
 struct session {
@@ -47,6 +48,7 @@ struct session {
     uint64_t connection_id; /* DuckDB's, to find the session from a table function */
     duckdb_prepared_statement parse; /* SELECT json_serialize_sql($1) */
     struct map *views; /* "schema.name" -> struct view_state */
+    bool warehouse_touched; /* its transaction may have changed which tables the warehouse has */
     struct statement *statement;
 };
 
@@ -93,6 +95,9 @@ struct child {
     uint64_t memory_bytes;
     uint32_t threads, sessions_n;
     bool trusted;
+    char *warehouse_why; /* NULL: the warehouse is attached; else why not */
+    enum status warehouse_status;
+    _Atomic uint64_t warehouse_serial; /* moves when tables or models of the warehouse may have changed */
     _Atomic bool broken; /* DuckDB declared itself invalid: nothing works any more, a new process will */
     const struct row_source_kind *const *kinds;
     int control;
@@ -118,11 +123,22 @@ enum status statement_flush(struct statement *statement, bool all, struct err *e
 enum status child_log_scan(struct child *child, const struct statement *statement, struct log_range range, struct log_scan **out, struct err *err);
 struct session *child_session(struct child *child, uint64_t connection_id);
 
+void statement_end_scans(struct statement *statement); /* results that may point into the log are destroyed */
+
+/* ---- warehouse.c ---- */
+/* Attaches data/warehouse.duckdb as `warehouse`, made when missing; when that fails child->warehouse_why says so and all else goes on. */
+void warehouse_open(struct child *child, duckdb_connection connection);
+/* A statement of a work session ended well; its text names the warehouse, or the list of models in it. */
+void warehouse_noted(struct session *session, duckdb_statement_type type, bool names_warehouse, bool names_models);
+
 /* ---- engine_session.c ---- */
 enum status session_begin(struct session *session, struct err *err); /* connects at the first use */
 /* Makes the session's views those of the statement's tables that the tree (jansson, of json_serialize_sql) or text names. */
 struct json_t;
 enum status session_make_views(struct session *session, struct statement *statement, const struct json_t *tree, struct err *err);
+enum status session_make_work_views(struct session *session, struct statement *statement, struct err *err); /* those of request.work */
+/* Rolls back, and takes away all that a work session left: temporary tables, views, settings. */
+void session_reset(struct session *session);
 enum status session_run(struct session *session, const char *sql, struct err *err); /* a statement without result */
 /* Runs a pending statement until its result is ready, without burning a core. The result is to be destroyed also on failure. */
 enum status session_execute(struct session *session, duckdb_pending_result pending, duckdb_result *result, struct err *err);
@@ -150,6 +166,9 @@ const char *sql_cut_explain(struct str *sql);
 /* ---- query.c, query_copy.c: run the statement and send its answer up to ANSWER_END ---- */
 enum status query_run(struct statement *statement, struct err *err);
 enum status copy_run(struct statement *statement, struct err *err);
+
+/* ---- work.c: a session of statements, until the server closes it ---- */
+enum status work_run(struct statement *statement, struct err *err);
 
 /* ---- functions ---- */
 enum status log_scan_register(struct child *child, duckdb_connection connection, struct err *err);

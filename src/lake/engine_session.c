@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "lake/engine_child.h"
 
@@ -44,6 +45,8 @@ static enum status status_of(duckdb_error_type type, const char *text) {
     case DUCKDB_ERROR_PERMISSION: return E_DENIED;
     case DUCKDB_ERROR_INTERRUPT: return E_CANCELLED;
     case DUCKDB_ERROR_NOT_IMPLEMENTED: return E_UNSUPPORTED;
+    case DUCKDB_ERROR_TRANSACTION: /* a COMMIT that failed; or another session wrote the same rows or catalog entry */
+        return strstr(text, "No space left") ? E_NO_SPACE : strstr(text, "Could not") ? E_IO : strstr(text, "onflict") ? E_CONFLICT : E_INVALID;
     case DUCKDB_ERROR_IO: return strstr(text, "No space left") ? E_NO_SPACE : E_IO;
     case DUCKDB_ERROR_INTERNAL:
     case DUCKDB_ERROR_FATAL:
@@ -102,6 +105,7 @@ enum status duckdb_refused(const struct statement *s, const char *text, struct e
         {"FATAL Error", DUCKDB_ERROR_FATAL},
         {"INTERRUPT Error", DUCKDB_ERROR_INTERRUPT},
         {"Not implemented Error", DUCKDB_ERROR_NOT_IMPLEMENTED},
+        {"TransactionContext Error", DUCKDB_ERROR_TRANSACTION},
     };
     for (size_t i = 0; text && i < sizeof heads / sizeof *heads; i++) {
         if (strncmp(text, heads[i].head, strlen(heads[i].head)) == 0) {
@@ -161,8 +165,8 @@ enum status session_begin(struct session *session, struct err *err) {
     if (!session->connection && duckdb_connect(session->child->db, &session->connection) != DuckDBSuccess) {
         return err_set(err, E_INTERNAL, "connecting to DuckDB");
     }
-    char sql[160];
-    snprintf(sql, sizeof sql, "ATTACH IF NOT EXISTS ':memory:' AS cupel%u; USE cupel%u", session->index, session->index);
+    char sql[160]; /* macros: see macros_open */
+    snprintf(sql, sizeof sql, "ATTACH IF NOT EXISTS ':memory:' AS cupel%u; SET search_path = 'cupel%u.main,macros.main'", session->index, session->index);
     enum status st = session_run(session, sql, err);
     if (st != OK) {
         return st;
@@ -180,6 +184,36 @@ enum status session_begin(struct session *session, struct err *err) {
     mutex_unlock(&session->child->lock);
     duckdb_destroy_client_context(&context);
     return OK;
+}
+
+static void forget_views(struct session *session) {
+    size_t at = 0;
+    struct str key;
+    void *value;
+    while (map_next(session->views, &at, &key, &value)) {
+        free(value);
+    }
+    map_free(&session->views);
+    session->views = map_new();
+}
+
+void session_reset(struct session *session) {
+    mutex_lock(&session->child->lock);
+    session->ready = false; /* nobody interrupts it from now on */
+    mutex_unlock(&session->child->lock);
+    duckdb_destroy_prepare(&session->parse);
+    duckdb_disconnect(&session->connection); /* rolls back; temporary tables and settings go with it */
+    forget_views(session);
+    struct err err = {0};
+    char sql[64];
+    snprintf(sql, sizeof sql, "DETACH DATABASE IF EXISTS cupel%u", session->index);
+    enum status st = duckdb_connect(session->child->db, &session->connection) == DuckDBSuccess ? OK : err_set(&err, E_INTERNAL, "connecting to DuckDB");
+    if (st == OK) {
+        st = session_run(session, sql, &err);
+    }
+    if (st != OK) {
+        log_error("engine", "a session could not be put back", LOG_STR("error", err.text), NULL);
+    }
 }
 
 /* ---- views ---- */
@@ -259,17 +293,52 @@ static void put_log(struct buf *sql, const struct engine_table *t, const char *f
     buf_printf(sql, " FROM cupel_log(%u)", t->stream);
 }
 
-static void put_view(struct buf *sql, const struct engine_table *t, bool plain, bool tail) {
-    if (t->files_n && tail) {
-        /* count(*) over a UNION reads its first column: let it be the constant one, not the ids */
+static void put_offset_limits(struct buf *sql, const struct work_table *w) {
+    uint16_t n = w->starts_n > w->ends_n ? w->starts_n : w->ends_n;
+    buf_text(sql, n ? " AND CASE _partition" : "");
+    for (uint16_t p = 0; p < n; p++) {
+        buf_printf(sql, " WHEN %u THEN _offset >= %llu", p, (unsigned long long)(p < w->starts_n ? w->starts[p] : 0));
+        if (p < w->ends_n) {
+            buf_printf(sql, " AND _offset < %llu", (unsigned long long)w->ends[p]);
+        }
+    }
+    buf_text(sql, n ? " ELSE true END" : "");
+}
+
+/* Which rows of the files a work session sees. The time comes first: DuckDB skips row groups by it. The log's part is limited by its scan. */
+static void put_limits(struct buf *sql, const struct work_table *w) {
+    buf_text(sql, " WHERE true");
+    if (w->from_us > 0) {
+        buf_printf(sql, " AND _received_at >= make_timestamptz(%lld)", (long long)w->from_us);
+    }
+    put_offset_limits(sql, w);
+    if (w->id_start) {
+        buf_printf(sql, " AND cupel_event_offset(_event_id) >= %llu", (unsigned long long)w->id_start);
+    }
+    if (w->id_before) {
+        buf_printf(sql, " AND cupel_event_offset(_event_id) < %llu", (unsigned long long)w->id_before);
+    }
+}
+
+static void put_view(struct buf *sql, const struct child_table *table, bool plain, bool tail) {
+    const struct engine_table *t = &table->definition;
+    const char *first = t->files_n && tail ? "_stream" : NULL; /* count(*) over a UNION reads its first column: let it be the constant one, not the ids */
+    if (first) {
         put_select(sql, t, FROM_FILES, NULL);
         buf_text(sql, " FROM (");
-        put_files(sql, t, plain, "_stream");
+    }
+    if (t->files_n) {
+        put_files(sql, t, plain, first);
+        if (table->work) {
+            put_limits(sql, table->work);
+        }
+    }
+    if (first) {
         buf_text(sql, " UNION ALL ");
-        put_log(sql, t, "_stream");
+        put_log(sql, t, first);
         buf_char(sql, ')');
     } else if (t->files_n) {
-        put_files(sql, t, plain, NULL);
+        return;
     } else if (tail) {
         put_log(sql, t, NULL);
     } else {
@@ -279,9 +348,14 @@ static void put_view(struct buf *sql, const struct engine_table *t, bool plain, 
 }
 
 /* Whether the statement sees records of the table in the log. Without them the view is the files alone, which DuckDB answers faster (counts from footers). */
-static enum status has_tail(struct session *session, const struct engine_table *t, bool *out, struct err *err) {
+static enum status has_tail(struct session *session, const struct child_table *table, bool *out, struct err *err) {
+    const struct engine_table *t = &table->definition;
     struct log_scan *scan = NULL;
     struct log_range range = {.stream = t->stream, .from = t->log_from, .to = session->statement->request.durable};
+    if (table->work && table->work->from_us > 0) {
+        range.from_ms = table->work->from_us / 1000;
+        range.to_ms = INT64_MAX;
+    }
     *out = t->has_log;
     if (!t->has_log || !t->files_n) {
         return OK;
@@ -307,7 +381,7 @@ static enum status make_view(struct session *session, struct child_table *table,
     buf_printf(&key, "%s.%s", t->schema, t->name);
     struct view_state *state = map_get(session->views, buf_view(&key));
     bool tail;
-    enum status st = has_tail(session, t, &tail, err);
+    enum status st = has_tail(session, table, &tail, err);
     if (st != OK || (state && state->serial == table->serial && state->tail == tail)) {
         return st;
     }
@@ -327,7 +401,7 @@ static enum status make_view(struct session *session, struct child_table *table,
     buf_char(&sql, '.');
     sql_quote_name(&sql, t->name);
     buf_text(&sql, " AS ");
-    put_view(&sql, t, files_are_plain(session, table), tail);
+    put_view(&sql, table, files_are_plain(session, table), tail);
     st = session_run(session, buf_cstr(&sql), err);
     if (st != OK) {
         return err_prefix(err, "%s.%s", t->schema, t->name);
@@ -374,6 +448,19 @@ enum status session_make_views(struct session *session, struct statement *s, con
             continue;
         }
         enum status st = make_view(session, s->tables[i], err);
+        if (st != OK) {
+            return st;
+        }
+    }
+    return OK;
+}
+
+enum status session_make_work_views(struct session *session, struct statement *s, struct err *err) {
+    must(session->ready && s->request.kind == CALL_WORK);
+    for (size_t i = 0; i < s->request.work_n; i++) {
+        const struct work_table *w = &s->request.work[i];
+        struct child_table table = {.serial = 1, .definition = w->table, .work = w, .shape = w->from_us ? SHAPE_OTHER : SHAPE_UNKNOWN};
+        enum status st = make_view(session, &table, err);
         if (st != OK) {
             return st;
         }

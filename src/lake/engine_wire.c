@@ -118,8 +118,58 @@ static struct engine_column *get_columns(struct wire_in *in, struct arena *arena
 
 /* ---- requests ---- */
 
+static void put_offsets(struct buf *out, const uint64_t *offsets, uint16_t n) {
+    buf_u32(out, n);
+    for (uint16_t i = 0; i < n; i++) {
+        buf_u64(out, offsets[i]);
+    }
+}
+
+static const uint64_t *get_offsets(struct wire_in *in, struct arena *arena, uint16_t *n) {
+    *n = (uint16_t)wire_count(in, sizeof(uint64_t));
+    uint64_t *offsets = arena_new_array(arena, uint64_t, *n);
+    for (uint16_t i = 0; i < *n; i++) {
+        offsets[i] = wire_u64(in);
+    }
+    return offsets;
+}
+
+static void put_work(struct buf *out, const struct work_table *work, size_t n) {
+    buf_u32(out, (uint32_t)n);
+    for (size_t i = 0; i < n; i++) {
+        BUF_SCOPE(table);
+        wire_put_table(&table, 0, &work[i].table);
+        out->failed = out->failed || table.failed;
+        wire_put_str(out, buf_view(&table));
+        buf_u64(out, (uint64_t)work[i].from_us);
+        put_offsets(out, work[i].starts, work[i].starts_n);
+        put_offsets(out, work[i].ends, work[i].ends_n);
+        buf_u64(out, work[i].id_start);
+        buf_u64(out, work[i].id_before);
+    }
+}
+
+static const struct work_table *get_work(struct wire_in *in, struct arena *arena, size_t *n) {
+    uint32_t count = wire_count(in, 36), number;
+    struct work_table *work = arena_new_array(arena, struct work_table, count);
+    for (uint32_t i = 0; i < count; i++) {
+        struct str bytes = wire_str(in);
+        struct wire_in table = {bytes.p, bytes.n, false};
+        in->failed = in->failed || !wire_get_table(&table, arena, &number, &work[i].table);
+        work[i].from_us = (int64_t)wire_u64(in);
+        work[i].starts = get_offsets(in, arena, &work[i].starts_n);
+        work[i].ends = get_offsets(in, arena, &work[i].ends_n);
+        work[i].id_start = wire_u64(in);
+        work[i].id_before = wire_u64(in);
+    }
+    *n = count;
+    return work;
+}
+
+static bool kind_known(enum engine_call_kind kind) { return kind == CALL_QUERY || kind == CALL_COPY || kind == CALL_WORK; }
+
 void wire_put_request(struct buf *out, const struct engine_request *request) {
-    must(request->kind == CALL_QUERY || request->kind == CALL_COPY);
+    must(kind_known(request->kind));
     buf_u64(out, request->id);
     buf_u32(out, request->kind);
     buf_u32(out, request->internal);
@@ -138,6 +188,7 @@ void wire_put_request(struct buf *out, const struct engine_request *request) {
     buf_u32(out, request->format);
     buf_u32(out, request->rows_max);
     buf_u32(out, request->width_max);
+    put_work(out, request->work, request->work_n);
     wire_put_cstr(out, request->path);
     put_columns(out, request->columns, request->columns_n);
     buf_u32(out, request->row_group_rows);
@@ -165,10 +216,11 @@ bool wire_get_request(struct wire_in *in, struct arena *arena, struct engine_req
     r.format = wire_u32(in);
     r.rows_max = wire_u32(in);
     r.width_max = wire_u32(in);
+    r.work = get_work(in, arena, &r.work_n);
     r.path = wire_cstr(in, arena);
     r.columns = get_columns(in, arena, &r.columns_n);
     r.row_group_rows = wire_u32(in);
-    if (in->failed || in->n || (r.kind != CALL_QUERY && r.kind != CALL_COPY)) {
+    if (in->failed || in->n || !kind_known(r.kind)) {
         return false;
     }
     *out = r;
@@ -192,10 +244,7 @@ void wire_put_table(struct buf *out, uint32_t number, const struct engine_table 
     buf_u32(out, table->has_log);
     buf_u32(out, table->stream);
     buf_u64(out, table->log_from);
-    buf_u32(out, table->log_offsets_n);
-    for (uint16_t i = 0; i < table->log_offsets_n; i++) {
-        buf_u64(out, table->log_offsets[i]);
-    }
+    put_offsets(out, table->log_offsets, table->log_offsets_n);
 }
 
 bool wire_get_table(struct wire_in *in, struct arena *arena, uint32_t *number, struct engine_table *out) {
@@ -212,12 +261,7 @@ bool wire_get_table(struct wire_in *in, struct arena *arena, uint32_t *number, s
     t.has_log = wire_u32(in) != 0;
     t.stream = (uint16_t)wire_u32(in);
     t.log_from = wire_u64(in);
-    t.log_offsets_n = (uint16_t)wire_count(in, sizeof(uint64_t));
-    uint64_t *offsets = arena_new_array(arena, uint64_t, t.log_offsets_n);
-    for (uint16_t i = 0; i < t.log_offsets_n; i++) {
-        offsets[i] = wire_u64(in);
-    }
-    t.log_offsets = offsets;
+    t.log_offsets = get_offsets(in, arena, &t.log_offsets_n);
     if (in->failed || in->n || !t.schema || !t.name) {
         return false;
     }

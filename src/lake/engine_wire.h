@@ -2,7 +2,9 @@
  *
  * Control socket, server to child, in order: CONTROL_TABLE (one table at one version, under a number), CONTROL_FORGET (numbers no longer used),
  * CONTROL_CALL (a statement naming the table numbers it sees; the call's own socket comes with it). Child to server: CONTROL_READY once,
- * CONTROL_ENDED after each call. A call's socket, child to server: frames until ANSWER_END or ANSWER_ERROR; the server sends nothing, closing cancels.
+ * CONTROL_ENDED after each call. A call's socket, child to server: frames until ANSWER_END or ANSWER_ERROR; the server sends nothing, closing cancels. The
+ * socket of a CALL_WORK goes both ways: the child answers ANSWER_END when its views are made; then each WORK_RUN of the server gets ANSWER_DATA frames and
+ * ANSWER_END, or ANSWER_ERROR, and the session goes on until the server closes.
  *
  * Every message is a header of two u32, kind and length of the payload, then the payload. Both ends are the same binary on the same machine, so there is
  * no version; integers are little endian, texts are a u32 length and bytes. */
@@ -23,8 +25,9 @@ enum wire_kind {
     ANSWER_HEAD = 16, /* JSON of the columns */
     ANSWER_DATA, /* bytes of the result */
     ANSWER_COPIED, /* struct engine_copied */
-    ANSWER_END, /* u64 rows */
+    ANSWER_END, /* u64 rows; of a WORK_RUN: rows changed */
     ANSWER_ERROR, /* u32 status, text */
+    WORK_RUN = 32, /* u32: the rows are wanted; text of the statements */
 };
 
 struct wire_header {
@@ -48,7 +51,16 @@ void wire_begin(struct buf *out, enum wire_kind kind); /* starts a message in an
 void wire_end(struct buf *out); /* sets its length */
 
 /* A statement as it travels. */
-enum engine_call_kind { CALL_QUERY = 1, CALL_COPY = 2 };
+enum engine_call_kind { CALL_QUERY = 1, CALL_COPY = 2, CALL_WORK = 3 };
+
+/* A table of a work session: its definition travels with the call, since what a delta leaves of it is of use to nobody else. */
+struct work_table {
+    struct engine_table table; /* only the files that can hold wanted rows; log_offsets: where the log's part begins */
+    int64_t from_us; /* rows received at or after; 0: all */
+    const uint64_t *starts, *ends; /* per partition: offsets in [start, end) */
+    uint16_t starts_n, ends_n;
+    uint64_t id_start, id_before; /* landing tables: offsets of _event_id in [start, before); 0: no limit */
+};
 
 struct engine_request {
     uint64_t id;
@@ -64,6 +76,9 @@ struct engine_request {
     size_t params_n;
     enum result_format format;
     uint32_t rows_max, width_max;
+    /* work sessions */
+    const struct work_table *work;
+    size_t work_n;
     /* copies */
     const char *path;
     const struct engine_column *columns;

@@ -169,6 +169,14 @@ static void json_number_text(duckdb_function_info info, duckdb_data_chunk input,
 
 /* ---- event ids ---- */
 
+static bool read_address(duckdb_uhugeint value, struct event_address *out) {
+    struct event_id id;
+    uint64_t high = __builtin_bswap64(value.upper ^ (UINT64_C(1) << 63)), low = __builtin_bswap64(value.lower);
+    memcpy(id.bytes, &high, sizeof high);
+    memcpy(id.bytes + 8, &low, sizeof low);
+    return event_id_read(id, out);
+}
+
 static void event_time(duckdb_function_info info, duckdb_data_chunk input, duckdb_vector output) {
     struct inputs in = inputs_of(input, output);
     const duckdb_uhugeint *ids = duckdb_vector_get_data(duckdb_data_chunk_get_vector(input, 0));
@@ -176,12 +184,23 @@ static void event_time(duckdb_function_info info, duckdb_data_chunk input, duckd
     idx_t n = duckdb_data_chunk_get_size(input);
     for (idx_t row = 0; row < n; row++) {
         struct event_address address;
-        struct event_id id;
-        uint64_t high = __builtin_bswap64(ids[row].upper ^ (UINT64_C(1) << 63)), low = __builtin_bswap64(ids[row].lower);
-        memcpy(id.bytes, &high, sizeof high);
-        memcpy(id.bytes + 8, &low, sizeof low);
-        if (row_present(&in, row) && event_id_read(id, &address)) {
+        if (row_present(&in, row) && read_address(ids[row], &address)) {
             results[row] = address.received_ms * 1000;
+        } else {
+            duckdb_validity_set_row_invalid(in.result_mask, row);
+        }
+    }
+}
+
+static void event_offset(duckdb_function_info info, duckdb_data_chunk input, duckdb_vector output) {
+    struct inputs in = inputs_of(input, output);
+    const duckdb_uhugeint *ids = duckdb_vector_get_data(duckdb_data_chunk_get_vector(input, 0));
+    int64_t *results = duckdb_vector_get_data(output);
+    idx_t n = duckdb_data_chunk_get_size(input);
+    for (idx_t row = 0; row < n; row++) {
+        struct event_address address;
+        if (row_present(&in, row) && read_address(ids[row], &address)) {
+            results[row] = (int64_t)address.offset;
         } else {
             duckdb_validity_set_row_invalid(in.result_mask, row);
         }
@@ -245,6 +264,9 @@ enum status scalar_register(duckdb_connection connection, struct err *err) {
     }
     if (st == OK) {
         st = register_one(connection, "cupel_event_time", uuid, 1, duckdb_create_logical_type(DUCKDB_TYPE_TIMESTAMP_TZ), event_time, err);
+    }
+    if (st == OK) {
+        st = register_one(connection, "cupel_event_offset", uuid, 1, duckdb_create_logical_type(DUCKDB_TYPE_BIGINT), event_offset, err);
     }
     if (st == OK) {
         st = register_one(connection, "cupel_event_id", address, 4, duckdb_create_logical_type(DUCKDB_TYPE_UUID), event_id, err);

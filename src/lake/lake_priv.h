@@ -25,8 +25,7 @@ struct table_file {
     int64_t hour; /* partition, hours since 1970; HOUR_NONE: null or another spec */
     int spec_id;
     int64_t records, size_bytes, sequence_number;
-    bool received_known, partition_known, offset_known;
-    int64_t received_us[2], partition[2], offset[2]; /* lowest, highest */
+    struct engine_file_bounds bounds;
 };
 
 /* The live files of one manifest. Manifests never change, so parts are shared by all versions that name them. */
@@ -52,6 +51,7 @@ struct table_version {
     struct table_part **parts; /* one per manifest */
     size_t manifests_n;
     const char **files; /* paths of all parts */
+    struct engine_file_bounds *bounds; /* one per file */
     size_t files_n;
     uint64_t records, bytes;
     struct engine_column *columns;

@@ -87,6 +87,24 @@ static struct range_spec *spec_of_table(const struct statement *s, uint64_t stre
         spec->starts_n = t->log_offsets_n;
         return spec;
     }
+    for (size_t i = 0; s && i < s->request.work_n; i++) {
+        const struct work_table *w = &s->request.work[i];
+        if (!w->table.has_log || w->table.stream != stream) {
+            continue;
+        }
+        struct range_spec *spec = spec_new();
+        spec->name = arena_strdup(spec->arena, w->table.name);
+        spec->range = (struct log_range){.stream = w->table.stream, .from = w->table.log_from, .to = s->request.durable};
+        if (w->from_us > 0) {
+            spec->range.from_ms = w->from_us / 1000;
+            spec->range.to_ms = INT64_MAX;
+        }
+        spec->starts = copy_offsets(spec->arena, w->table.log_offsets, w->table.log_offsets_n);
+        spec->starts_n = w->table.log_offsets_n;
+        spec->ends = copy_offsets(spec->arena, w->ends, w->ends_n);
+        spec->ends_n = w->ends_n;
+        return spec;
+    }
     return NULL;
 }
 

@@ -124,9 +124,9 @@ static enum status add_file(struct table_version *v, struct table_part *part, co
         .sequence_number = e->sequence_number,
         .spec_id = m->spec_id};
     f->hour = hourly && e->file.partition_known && !e->file.partition_null ? e->file.partition : HOUR_NONE;
-    f->received_known = both_bounds(&e->file, ids.received, f->received_us);
-    f->partition_known = both_bounds(&e->file, ids.partition, f->partition);
-    f->offset_known = both_bounds(&e->file, ids.offset, f->offset);
+    f->bounds.received_known = both_bounds(&e->file, ids.received, f->bounds.received_us);
+    f->bounds.partition_known = both_bounds(&e->file, ids.partition, f->bounds.partition);
+    f->bounds.offset_known = both_bounds(&e->file, ids.offset, f->bounds.offset);
     part->records += (uint64_t)f->records;
     part->bytes += (uint64_t)f->size_bytes;
     return OK;
@@ -214,9 +214,14 @@ static void gather_files(struct table_version *v) {
         if (v->parts[i]->unreadable) v->unreadable = v->parts[i]->unreadable;
     }
     v->files = arena_new_array(v->arena, const char *, v->files_n + 1);
+    v->bounds = arena_new_array(v->arena, struct engine_file_bounds, v->files_n + 1);
     size_t n = 0;
-    for (size_t i = v->manifests_n; i-- > 0;) /* newest manifests come first in the list */
-        for (size_t k = 0; k < v->parts[i]->n; k++) v->files[n++] = v->parts[i]->files[k].path;
+    for (size_t i = v->manifests_n; i-- > 0;) { /* newest manifests come first in the list */
+        for (size_t k = 0; k < v->parts[i]->n; k++) {
+            v->bounds[n] = v->parts[i]->files[k].bounds;
+            v->files[n++] = v->parts[i]->files[k].path;
+        }
+    }
     must(n == v->files_n);
 }
 

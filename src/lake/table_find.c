@@ -11,8 +11,9 @@ static bool within(bool known, const int64_t bounds[2], int64_t value) { return 
 
 static bool may_hold(const struct table_file *f, struct event_address a, bool has_offsets) {
     if (f->hour != HOUR_NONE && f->hour != a.received_ms / HOUR_MS) return false;
-    if (!within(f->received_known, f->received_us, a.received_ms * 1000)) return false;
-    return !has_offsets || (within(f->partition_known, f->partition, a.partition) && within(f->offset_known, f->offset, (int64_t)a.offset));
+    if (!within(f->bounds.received_known, f->bounds.received_us, a.received_ms * 1000)) return false;
+    return !has_offsets ||
+        (within(f->bounds.partition_known, f->bounds.partition, a.partition) && within(f->bounds.offset_known, f->bounds.offset, (int64_t)a.offset));
 }
 
 static void put_quoted(struct buf *out, char quote, const char *text) {

@@ -97,9 +97,9 @@ static json_t *file_json(const struct table_version *v, const struct table_file 
     if (!strncmp(shown, v->dir, dir) && shown[dir] == '/') shown += dir + 1;
     json_t *row = json_pack("{s:s, s:I, s:I}", "path", shown, "rows", (json_int_t)f->records, "bytes", (json_int_t)f->size_bytes);
     if (f->hour != HOUR_NONE) json_object_set_new(row, "hour", time_json(f->hour * HOUR_MS));
-    if (f->received_known) {
-        json_object_set_new(row, "received_from", time_json(f->received_us[0] / 1000));
-        json_object_set_new(row, "received_to", time_json(f->received_us[1] / 1000));
+    if (f->bounds.received_known) {
+        json_object_set_new(row, "received_from", time_json(f->bounds.received_us[0] / 1000));
+        json_object_set_new(row, "received_to", time_json(f->bounds.received_us[1] / 1000));
     }
     return row;
 }

@@ -201,6 +201,7 @@ static enum status build_view(struct lake *lake, struct shared_view **out, struc
             .columns_n = version->columns_n,
             .files = version->files,
             .files_n = version->files_n,
+            .bounds = version->bounds,
             .unreadable = version->unreadable};
         enum status s = add_log(lake, v, version, t, err);
         if (s) {

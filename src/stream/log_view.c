@@ -323,6 +323,23 @@ static uint64_t lower_bound(const struct view_stream *s, log_position position) 
     return low;
 }
 
+/* Received times never go back along the log, so a scan for late ones need not look at every frame before them. */
+static uint64_t first_received(struct log_view *view, const struct view_stream *s, uint64_t low, uint64_t high, int64_t from_ms) {
+    while (low < high) {
+        uint64_t middle = low + (high - low) / 2;
+        log_position position = s->blocks[middle / BLOCK_FRAMES - s->dropped]->frames[middle % BLOCK_FRAMES].position;
+        const struct view_segment *segment = view_find(view->segments, view->segments_n, position_segment(position));
+        struct frame_header h;
+        must(segment != NULL);
+        if (!frame_peek(segment->map.p + position_at(position), segment->map.n - position_at(position), &h)) return low; /* damaged: the scan says so */
+        if (h.received_ms < from_ms)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 static const struct frame_ref *scan_frame(const struct log_scan *scan, size_t i) {
     size_t at = scan->first + i;
     must(i < scan->n);
@@ -357,6 +374,7 @@ enum status log_scan_begin(struct log_view *view, const struct log_range *range,
         WITH_LOCK(&view->lock);
         const struct view_stream *s = &view->streams[range->stream];
         uint64_t first = lower_bound(s, range->from), end = lower_bound(s, range->to);
+        if (range->from_ms > 0) first = first_received(view, s, first, end, range->from_ms);
         hold_parts(scan, view, s, first, end > first ? end : first);
     }
     for (size_t i = 0; i < scan->n; i++) scan->records += scan_frame(scan, i)->count;

@@ -184,4 +184,57 @@ static char *lake_path(struct fixture *f, const char *name) { return arena_print
 
 static int64_t now_ms(struct fixture *f) { return host_monotonic_ms(&f->host); }
 
+/* ---- the log ---- */
+
+static const struct engine_column bronze_columns[] = {
+    {.name = "_event_id", .type = "UUID", .field_id = 1},
+    {.name = "_stream", .type = "VARCHAR", .field_id = 2},
+    {.name = "_partition", .type = "INTEGER", .field_id = 3},
+    {.name = "_offset", .type = "BIGINT", .field_id = 4},
+    {.name = "_received_at", .type = "TIMESTAMP WITH TIME ZONE", .field_id = 5},
+    {.name = "_source", .type = "VARCHAR", .field_id = 6},
+    {.name = "_key", .type = "VARCHAR", .field_id = 7},
+    {.name = "_headers", .type = "MAP(VARCHAR, VARCHAR)", .field_id = 8, .field_ids = "{__duckdb_field_id: 8, key: 13, value: 14}"},
+    {.name = "_content_type", .type = "VARCHAR", .field_id = 9},
+    {.name = "payload", .type = "VARCHAR", .field_id = 10},
+    {.name = "_body", .type = "BLOB", .field_id = 11},
+    {.name = "_valid_json", .type = "BOOLEAN", .field_id = 12},
+};
+
+static struct stream_log *open_log(struct fixture *f) {
+    const struct stream_definition stream = {.number = 5, .name = "orders", .partitions = 2};
+    struct stream_log_options options = {
+        .dir = arena_printf(f->arena, "%s/log", f->data), .host = &f->host, .segment_bytes = 4 << 20, .max_bytes = 1 << 30, .reserve_bytes = 1};
+    struct stream_log *log;
+    struct stream_recovery recovery;
+    if (stream_log_open(&options, &stream, 1, &log, &recovery, &f->err) != OK) {
+        fail_msg("%s", f->err.text);
+    }
+    return log;
+}
+
+static void append(struct stream_log *log, const struct stream_record *records, uint32_t n, struct event_id *ids) {
+    struct stream_append request = {.stream = 5, .records = records, .n = n, .ids = ids};
+    struct stream_result result;
+    struct err err;
+    if (stream_append_wait(log, &request, &result, &err) != OK || result.status != OK) {
+        fail_msg("append failed");
+    }
+}
+
+/* bronze.orders as a pin of the lake would give it. */
+static struct engine_view pin(struct fixture *f, struct stream_log *log, struct engine_table *table) {
+    struct stream_state state;
+    assert_int_equal(stream_state(log, f->arena, 5, &state, &f->err), OK);
+    *table = (struct engine_table){.schema = "bronze",
+        .name = "orders",
+        .version = 1,
+        .columns = bronze_columns,
+        .columns_n = 12,
+        .has_log = true,
+        .stream = 5,
+        .log_from = state.unlanded_from};
+    return (struct engine_view){.tables = table, .tables_n = 1, .durable = stream_durable(log), .index_from = state.unlanded_from};
+}
+
 #endif
