@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/tcp.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -105,6 +106,14 @@ enum status host_listen(const char *address, int backlog, int *fd, char actual[H
     if (rc != 0) return listen_failed(s, address, "listening on", err);
     describe(s, actual);
     *fd = s;
+    return OK;
+}
+
+enum status host_duplicate(int fd, int *out, struct err *err) {
+    must(fd >= 0);
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (copy < 0) return err_set_errno(err, errno, "one more descriptor of a socket");
+    *out = copy;
     return OK;
 }
 

@@ -16,6 +16,9 @@
  * E_INVALID: cannot be read; E_CONFLICT: in use; E_IO otherwise. */
 enum status host_listen(const char *address, int backlog, int *fd, char actual[HOST_ADDRESS_MAX], struct err *err);
 
+/* Another descriptor of the same socket, so that each of several owners can close its own. E_IO when there are too many. */
+enum status host_duplicate(int fd, int *out, struct err *err);
+
 /* Of a TCP connection: bytes that came in since it was made, and whether the peer will send no more (it closed its side). false: not TCP, or unknown to this
  * kernel. */
 bool host_socket_received(int fd, uint64_t *bytes, bool *peer_ended);

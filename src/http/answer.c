@@ -10,9 +10,12 @@ void answer_publish(struct http_request *r) {
     must(r->code >= 100 && r->code < 1000);
     if (r->watched && !r->stream) watch_forget(r);
     struct MHD_Connection *mhd = r->mhd;
+    struct http_loop *loop = r->loop;
     int before = atomic_exchange_explicit(&r->state, REQUEST_ANSWERED, memory_order_acq_rel);
     must(before != REQUEST_ANSWERED);
-    if (before == REQUEST_SUSPENDED) MHD_resume_connection(mhd);
+    if (before == REQUEST_SUSPENDED) loop_resume(loop, mhd);
+    if (before == REQUEST_LINGERING) loop_answered(loop);
+    if (before == REQUEST_ORPHANED) request_orphan_end(r);
 }
 
 /* On the connection's thread. */

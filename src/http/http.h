@@ -1,6 +1,6 @@
 /* HTTP: server and client mechanics, TLS. Knows no route, no stream, no table.
  *
- * Server: libmicrohttpd, epoll with a pool of threads. A handler is called once per request when its body is complete (or refused before: too large, too
+ * Server: libmicrohttpd, epoll with a thread per core. A handler is called once per request when its body is complete (or refused before: too large, too
  * slow, bad encoding). It answers at once with http_answer*, or keeps the request and answers later from any thread (the connection is suspended
  * meanwhile). A handler must not block for long: work that waits (SQL) goes to http_offload. */
 #ifndef CUPEL_HTTP_HTTP_H
@@ -76,6 +76,9 @@ void http_answer(struct http_request *r, int code, const char *content_type, str
 /* The same without copies: content_type is a literal and body lives as long as the request (its arena). */
 void http_answer_arena(struct http_request *r, int code, const char *content_type, struct str body);
 void http_answer_take(struct http_request *r, int code, const char *content_type, struct buf *body); /* takes the buffer's memory */
+/* By a handler that keeps the request: the answer will come within a millisecond or so (a sync of the disk). Its connection then waits in a cheaper way and
+ * may end meanwhile: nothing that http_header, http_query and http_part gave may be used once the handler has returned. */
+void http_answer_is_near(struct http_request *r);
 void http_add_header(struct http_request *r, const char *name, const char *value); /* before the answer */
 /* RFC 9457. Retry-After is added for E_BUSY, E_NO_SPACE, E_UNAVAILABLE. `extra`: further JSON members ("\"errors\":[…]"), or empty. */
 void http_answer_problem(struct http_request *r, const struct err *err, struct str extra);

@@ -5,6 +5,9 @@
  *
  *     RUNNING --handler returned without an answer--> SUSPENDED --answer from any thread--> ANSWERED (resumes the connection)
  *     RUNNING --answer while the handler runs-------> ANSWERED  (nobody sleeps)
+ *     RUNNING --the same, but the answer is near----> LINGERING --answer from any thread--> ANSWERED (wakes the loop if it sleeps)
+ *     LINGERING --it takes too long-----------------> SUSPENDED
+ *     LINGERING --the connection ends---------------> ORPHANED  --answer--> back to the pool, by who answers
  *
  * Locks: pool_lock (free requests), watch_lock (connections, watched requests), and one per worker pool. None is held while another is taken, none across a
  * call-back. */
@@ -17,6 +20,7 @@
 #include "base/metrics.h"
 #include "host/net.h"
 #include "host/thread.h"
+#include "host/wake.h"
 #include "http/http.h"
 
 #define ROUTE_PARTS_MAX 8
@@ -112,10 +116,27 @@ enum known_header {
         KNOWN_N
 };
 
-enum request_state { REQUEST_RUNNING, REQUEST_SUSPENDED, REQUEST_ANSWERED };
+enum request_state { REQUEST_RUNNING, REQUEST_LINGERING, REQUEST_SUSPENDED, REQUEST_ORPHANED, REQUEST_ANSWERED };
+
+/* One polling thread with its libmicrohttpd daemon (loop.c). */
+enum loop_wish { LOOP_RUN, LOOP_QUIET, LOOP_END }; /* QUIET: no new connections */
+struct http_loop {
+    struct http_server *server;
+    struct MHD_Daemon *daemon;
+    int epoll_fd; /* the daemon's */
+    struct host_waker waker;
+    struct thread thread;
+    _Atomic int wish;
+    _Atomic bool asleep, answered; /* answered: since this round began */
+    /* the thread's own, of this round */
+    uint32_t lingering;
+    bool busy; /* something was done: there may be more */
+    int64_t now_us;
+};
 
 struct http_request {
     struct http_server *server;
+    struct http_loop *loop;
     struct MHD_Connection *mhd;
     struct http_conn *conn;
     struct route *route;
@@ -137,6 +158,7 @@ struct http_request {
     struct err refused; /* status not OK: the body is dropped and this is answered at its end */
     uint64_t dropped;
     bool handled; /* the handler was started */
+    bool near; /* http_answer_is_near */
     /* answer */
     int code;
     const char *content_type;
@@ -163,7 +185,7 @@ struct http_server {
     struct route *routes;
     size_t routes_n;
     struct route unmatched; /* metrics of requests without a route */
-    struct MHD_Daemon *daemon;
+    struct http_loop *loops; /* options.threads */
     int listen_fd;
     char address[HOST_ADDRESS_MAX];
     char *tls_cert, *tls_key;
@@ -200,11 +222,21 @@ bool percent_decode(struct str s, struct arena *arena, struct str *out); /* fals
 void route_count(struct route *route, int code, double seconds);
 void route_metrics_init(struct route *route, const char *pattern);
 
+/* loop.c */
+enum status loop_start(struct http_loop *loop, struct err *err); /* server and daemon are set */
+void loop_wish(struct http_loop *loop, enum loop_wish wish);
+void loop_end(struct http_loop *loop); /* fine when it never started; no connection of it may be suspended */
+/* The loop's thread, in each round: r is not answered yet; may it wait without being suspended? */
+bool loop_may_linger(struct http_loop *loop, const struct http_request *r);
+void loop_resume(struct http_loop *loop, struct MHD_Connection *mhd); /* any thread: MHD_resume_connection that is noticed */
+void loop_answered(struct http_loop *loop); /* any thread: a lingering request of it was answered */
+
 /* request.c */
 enum MHD_Result request_access(
-    void *server, struct MHD_Connection *mhd, const char *url, const char *method, const char *version, const char *upload, size_t *upload_n, void **con_cls);
-void request_completed(void *server, struct MHD_Connection *mhd, void **con_cls, enum MHD_RequestTerminationCode code);
+    void *loop, struct MHD_Connection *mhd, const char *url, const char *method, const char *version, const char *upload, size_t *upload_n, void **con_cls);
+void request_completed(void *loop, struct MHD_Connection *mhd, void **con_cls, enum MHD_RequestTerminationCode code);
 void request_pool_free(struct http_server *server);
+void request_orphan_end(struct http_request *r); /* whose connection ended before it was answered */
 
 /* answer.c */
 void answer_publish(struct http_request *r); /* hands the prepared answer over; r may be gone when it returns */

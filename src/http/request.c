@@ -190,9 +190,11 @@ static void find_route(struct http_request *r) {
     }
 }
 
-static void begin(struct http_server *server, struct MHD_Connection *mhd, const char *url, const char *method, void **con_cls) {
+static void begin(struct http_loop *loop, struct MHD_Connection *mhd, const char *url, const char *method, void **con_cls) {
+    struct http_server *server = loop->server;
     struct http_request *r = pool_take(server);
     *con_cls = r;
+    r->loop = loop;
     atomic_fetch_add_explicit(&server->begun, 1, memory_order_relaxed);
     r->mhd = mhd;
     r->started_us = host_monotonic_us(&server->host);
@@ -286,21 +288,35 @@ static bool is_heavy(struct http_request *r) {
     return r->body_n > OFFLOAD_BODY_BYTES || (r->body_n > OFFLOAD_BODY_BYTES / 16 && r->known[KNOWN_CONTENT_ENCODING].p);
 }
 
-/* Lets the connection sleep when nothing was answered yet. r belongs to whoever answers from the exchange on. */
-static enum MHD_Result suspend_or_answer(struct http_request *r) {
-    if (atomic_load_explicit(&r->state, memory_order_acquire) == REQUEST_ANSWERED) return answer_queue(r);
+void http_answer_is_near(struct http_request *r) {
+    must(!r->watched);
+    r->near = true;
+}
+
+/* Lets the connection wait when nothing was answered yet. r belongs to whoever answers from the exchange on. */
+static enum MHD_Result wait_or_answer(struct http_request *r, bool near) {
+    int expected = atomic_load_explicit(&r->state, memory_order_acquire);
+    if (expected == REQUEST_ANSWERED) return answer_queue(r);
+    must(expected == REQUEST_RUNNING || expected == REQUEST_LINGERING);
+    if (near && loop_may_linger(r->loop, r)) {
+        if (expected == REQUEST_LINGERING || atomic_compare_exchange_strong(&r->state, &expected, REQUEST_LINGERING)) return MHD_YES;
+        return answer_queue(r);
+    }
     struct MHD_Connection *mhd = r->mhd;
+    struct http_loop *loop = r->loop;
     MHD_suspend_connection(mhd);
-    int expected = REQUEST_RUNNING;
-    if (!atomic_compare_exchange_strong(&r->state, &expected, REQUEST_SUSPENDED)) MHD_resume_connection(mhd); /* answered in between */
+    if (!atomic_compare_exchange_strong(&r->state, &expected, REQUEST_SUSPENDED)) loop_resume(loop, mhd); /* answered in between */
     return MHD_YES;
 }
 
 enum MHD_Result request_access(
     void *cls, struct MHD_Connection *mhd, const char *url, const char *method, const char *version, const char *upload, size_t *upload_n, void **con_cls) {
     struct http_request *r = *con_cls;
+    struct http_loop *loop = cls;
+    if (r && r->handled) return wait_or_answer(r, true);
+    loop->busy = true;
     if (!r) {
-        begin(cls, mhd, url, method, con_cls);
+        begin(loop, mhd, url, method, con_cls);
         r = *con_cls;
         return head_complete(r) ? answer_queue(r) : MHD_YES;
     }
@@ -309,40 +325,47 @@ enum MHD_Result request_access(
         *upload_n = 0;
         return accept_chunk(r, upload, n);
     }
-    if (!r->handled) {
-        r->handled = true;
-        atomic_fetch_add_explicit(&r->server->handling, 1, memory_order_relaxed);
-        atomic_store_explicit(&r->conn->phase, CONN_HANDLING, memory_order_release);
-        if (is_heavy(r)) {
-            r->job = (struct job){.run = handle, .context = r};
-            worker_push(r->server, POOL_BODIES, &r->job);
-        } else {
-            handle(r);
-        }
-        return suspend_or_answer(r);
+    r->handled = true;
+    atomic_fetch_add_explicit(&r->server->handling, 1, memory_order_relaxed);
+    atomic_store_explicit(&r->conn->phase, CONN_HANDLING, memory_order_release);
+    if (is_heavy(r)) {
+        r->job = (struct job){.run = handle, .context = r};
+        worker_push(r->server, POOL_BODIES, &r->job);
+        return wait_or_answer(r, false);
     }
-    must(atomic_load(&r->state) == REQUEST_ANSWERED);
-    return answer_queue(r);
+    handle(r);
+    return wait_or_answer(r, r->near);
 }
 
-void request_completed(void *cls, struct MHD_Connection *mhd, void **con_cls, enum MHD_RequestTerminationCode code) {
-    struct http_request *r = *con_cls;
-    if (!r) return;
-    *con_cls = NULL;
+/* Counted and back to the pool. */
+static void finish(struct http_request *r, int64_t now_us) {
     struct http_server *server = r->server;
-    if (r->watched) {
-        if (code != MHD_REQUEST_TERMINATED_COMPLETED_OK) watch_gone(r); /* a streamed answer whose reader left */
-        watch_forget(r);
-    }
-    int64_t now_us = host_monotonic_us(&server->host);
     if (r->code) route_count(r->route, r->code, (double)(now_us - r->started_us) / 1e6);
-    atomic_store_explicit(&r->conn->since_ms, now_us / 1000, memory_order_relaxed);
-    atomic_store_explicit(&r->conn->phase, CONN_HEAD, memory_order_release);
     bool handled = r->handled;
     pool_give(r);
     if (handled) atomic_fetch_sub_explicit(&server->handling, 1, memory_order_release);
     atomic_fetch_sub_explicit(&server->begun, 1, memory_order_release);
 }
+
+void request_completed(void *cls, struct MHD_Connection *mhd, void **con_cls, enum MHD_RequestTerminationCode code) {
+    struct http_request *r = *con_cls;
+    struct http_loop *loop = cls;
+    loop->busy = true;
+    if (!r) return;
+    *con_cls = NULL;
+    int waits = REQUEST_LINGERING;
+    if (atomic_compare_exchange_strong(&r->state, &waits, REQUEST_ORPHANED)) return; /* whoever answers ends it */
+    if (r->watched) {
+        if (code != MHD_REQUEST_TERMINATED_COMPLETED_OK) watch_gone(r); /* a streamed answer whose reader left */
+        watch_forget(r);
+    }
+    int64_t now_us = host_monotonic_us(&loop->server->host);
+    atomic_store_explicit(&r->conn->since_ms, now_us / 1000, memory_order_relaxed);
+    atomic_store_explicit(&r->conn->phase, CONN_HEAD, memory_order_release);
+    finish(r, now_us);
+}
+
+void request_orphan_end(struct http_request *r) { finish(r, host_monotonic_us(&r->server->host)); }
 
 /* ---- what a handler asks ---- */
 

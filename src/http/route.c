@@ -69,9 +69,9 @@ bool percent_decode(struct str s, struct arena *arena, struct str *out) {
 
 /* Compares the pieces as received; names match any non-empty piece. */
 static bool matches(const struct route *route, const struct str *pieces, size_t n, struct str path, struct str values[ROUTE_PARTS_MAX]) {
+    if (n < route->parts_n || (n > route->parts_n && !route->parts[route->parts_n - 1].is_rest)) return false;
     for (size_t i = 0; i < route->parts_n; i++) {
         const struct route_part *part = &route->parts[i];
-        if (i >= n) return false;
         if (part->is_rest) {
             values[i] = str_from(path, (size_t)(pieces[i].p - path.p));
             return true;
@@ -79,7 +79,7 @@ static bool matches(const struct route *route, const struct str *pieces, size_t 
         if (part->is_name ? pieces[i].n == 0 : !str_eq(part->text, pieces[i])) return false;
         values[i] = part->is_name ? pieces[i] : STR_NULL;
     }
-    return n == route->parts_n;
+    return true;
 }
 
 static bool method_matches(const struct route *route, struct str method) {
@@ -93,6 +93,17 @@ static enum status decode_values(const struct route *route, struct str parts[ROU
     return OK;
 }
 
+static enum status wrong_method(
+    struct http_server *server, struct str method, const struct str *pieces, size_t n, struct str path, struct buf *allow, struct err *err) {
+    struct str values[ROUTE_PARTS_MAX];
+    for (size_t i = 0; i < server->routes_n; i++) {
+        if (!matches(&server->routes[i], pieces, n, path, values)) continue;
+        if (allow->n) buf_text(allow, ", ");
+        buf_text(allow, server->routes[i].spec.method);
+    }
+    return err_set(err, E_UNSUPPORTED, "%.*s is not answered here; allowed: %.*s", STR_ARG(str_head(method, 32)), (int)allow->n, allow->p);
+}
+
 enum status route_find(struct http_server *server, struct str method, struct str path, struct arena *arena, struct route **out,
     struct str parts[ROUTE_PARTS_MAX], struct buf *allow, struct err *err) {
     must(path.n > 0);
@@ -101,20 +112,19 @@ enum status route_find(struct http_server *server, struct str method, struct str
     if (path.p[0] != '/') return err_set(err, E_INVALID, "path: must begin with /");
     for (rest.p = path.p + 1; rest.p && n < ROUTE_PARTS_MAX * 2;) pieces[n++] = str_cut(&rest, '/');
     struct route *best = NULL;
+    size_t others = 0; /* routes of this path with another method */
     for (size_t i = 0; i < server->routes_n; i++) {
         struct route *route = &server->routes[i];
         if (!matches(route, pieces, n, path, values)) continue;
         if (!method_matches(route, method)) {
-            if (allow->n) buf_text(allow, ", ");
-            buf_text(allow, route->spec.method);
+            others++;
             continue;
         }
         if (best && best->literals >= route->literals) continue;
         best = route;
         memcpy(parts, values, sizeof values[0] * route->parts_n);
     }
-    if (!best && allow->n)
-        return err_set(err, E_UNSUPPORTED, "%.*s is not answered here; allowed: %.*s", STR_ARG(str_head(method, 32)), (int)allow->n, allow->p);
+    if (!best && others) return wrong_method(server, method, pieces, n, path, allow, err);
     if (!best) return err_set(err, E_NOT_FOUND, "no such path: %.*s", STR_ARG(str_head(path, 200)));
     enum status st = decode_values(best, parts, arena, err);
     if (st == OK) *out = best;

@@ -54,12 +54,14 @@ static enum status read_pem(struct http_server *server, const char *path, const 
     return OK;
 }
 
-static enum status start_daemon(struct http_server *server, struct err *err) {
+static enum status start_loop(struct http_server *server, struct http_loop *loop, struct err *err) {
     const struct http_server_options *o = &server->options;
     struct MHD_OptionItem extra[4];
     size_t n = 0;
-    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_TURBO | MHD_USE_ERROR_LOG;
-    if (o->threads > 1) extra[n++] = (struct MHD_OptionItem){MHD_OPTION_THREAD_POOL_SIZE, (intptr_t)o->threads, NULL};
+    unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_TURBO | MHD_USE_ERROR_LOG;
+    int listen_fd = -1;
+    enum status st = host_duplicate(server->listen_fd, &listen_fd, err);
+    if (st != OK) return st;
     if (server->tls_cert) {
         flags |= MHD_USE_TLS;
         extra[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_CERT, 0, server->tls_cert};
@@ -67,13 +69,31 @@ static enum status start_daemon(struct http_server *server, struct err *err) {
     }
     extra[n] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
     unsigned idle_s = (unsigned)((o->idle_time_ms + 999) / 1000);
-    server->daemon = MHD_start_daemon(flags, 0, NULL, NULL, request_access, server, MHD_OPTION_EXTERNAL_LOGGER, mhd_log, NULL, MHD_OPTION_LISTEN_SOCKET,
-        server->listen_fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)o->connections_max, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES,
-        MHD_OPTION_CONNECTION_TIMEOUT, idle_s, MHD_OPTION_NOTIFY_COMPLETED, request_completed, server, MHD_OPTION_NOTIFY_CONNECTION, watch_connection, server,
-        MHD_OPTION_UNESCAPE_CALLBACK, no_unescape, NULL, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY, extra, MHD_OPTION_END);
-    if (!server->daemon && server->tls_cert)
+    unsigned share = (o->connections_max + o->threads - 1) / o->threads;
+    loop->server = server;
+    loop->waker.fd = -1;
+    loop->daemon = MHD_start_daemon(flags, 0, NULL, NULL, request_access, loop, MHD_OPTION_EXTERNAL_LOGGER, mhd_log, NULL, MHD_OPTION_LISTEN_SOCKET, listen_fd,
+        MHD_OPTION_CONNECTION_LIMIT, share, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES, MHD_OPTION_CONNECTION_TIMEOUT, idle_s,
+        MHD_OPTION_NOTIFY_COMPLETED, request_completed, loop, MHD_OPTION_NOTIFY_CONNECTION, watch_connection, server, MHD_OPTION_UNESCAPE_CALLBACK, no_unescape,
+        NULL, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_ARRAY, extra, MHD_OPTION_END);
+    if (loop->daemon) return loop_start(loop, err);
+    host_close(&listen_fd);
+    if (server->tls_cert)
         return err_set(err, E_CONFIG, "listen: %s: cannot start TLS; do certificate %s and key %s belong together?", o->listen, o->tls_cert, o->tls_key);
-    return server->daemon ? OK : err_set(err, E_INTERNAL, "listen: %s: libmicrohttpd cannot start", o->listen);
+    return err_set(err, E_INTERNAL, "listen: %s: libmicrohttpd cannot start", o->listen);
+}
+
+static void end_loops(struct http_server *server) {
+    for (uint32_t i = 0; i < server->options.threads; i++)
+        if (server->loops[i].server) loop_end(&server->loops[i]);
+}
+
+static enum status start_loops(struct http_server *server, struct err *err) {
+    enum status st = OK;
+    server->loops = mem_zalloc(server->options.threads * sizeof *server->loops);
+    for (uint32_t i = 0; i < server->options.threads && st == OK; i++) st = start_loop(server, &server->loops[i], err);
+    if (st != OK) end_loops(server);
+    return st;
 }
 
 static void free_server(struct http_server *server) {
@@ -83,6 +103,7 @@ static void free_server(struct http_server *server) {
     free(server->tls_cert);
     free(server->tls_key);
     free(server->routes);
+    free(server->loops);
     free(server);
 }
 
@@ -125,7 +146,7 @@ enum status http_server_start(const struct http_server_options *options, const s
     }
     watch_start(server);
     workers_start(server);
-    st = start_daemon(server, err);
+    st = start_loops(server, err);
     if (st != OK) {
         workers_stop(server);
         watch_stop(server);
@@ -156,8 +177,7 @@ void http_server_stop(struct http_server **pointer, int64_t timeout_ms) {
     struct http_server *server = *pointer;
     *pointer = NULL;
     atomic_store(&server->stopping, true);
-    MHD_socket fd = MHD_quiesce_daemon(server->daemon);
-    server->listen_fd = fd == MHD_INVALID_SOCKET ? -1 : fd;
+    for (uint32_t i = 0; i < server->options.threads; i++) loop_wish(&server->loops[i], LOOP_QUIET);
     host_close(&server->listen_fd);
     if (strncmp(server->address, "unix:", 5) == 0) (void)server->host.fs->unlink(server->host.fs->self, server->address + 5, NULL);
     if (!wait_zero(server, &server->begun, timeout_ms)) {
@@ -167,7 +187,7 @@ void http_server_stop(struct http_server **pointer, int64_t timeout_ms) {
             return;
         }
     }
-    MHD_stop_daemon(server->daemon);
+    end_loops(server);
     workers_stop(server);
     watch_stop(server);
     free_server(server);

@@ -18,6 +18,7 @@ enum chunk_state { CHUNK_FILLING, CHUNK_READY, CHUNK_END, CHUNK_FAILED };
 struct stream_answer {
     struct http_request *request; /* until the answer is published */
     struct http_server *server;
+    struct http_loop *loop;
     struct MHD_Connection *mhd;
     enum status (*next)(void *context, void *bytes, size_t n, size_t *got, struct err *err);
     void (*end)(void *context);
@@ -63,6 +64,7 @@ static void fill(void *context) {
     s->at = 0;
     bool first = s->first, abandoned = s->abandoned, asleep = s->asleep;
     struct MHD_Connection *mhd = s->mhd;
+    struct http_loop *loop = s->loop;
     s->first = s->asleep = false;
     mutex_unlock(&s->lock);
     if (abandoned)
@@ -70,7 +72,7 @@ static void fill(void *context) {
     else if (first)
         first_chunk_done(s, &err);
     else if (asleep)
-        MHD_resume_connection(mhd);
+        loop_resume(loop, mhd);
 }
 
 static ssize_t send_chunk(void *context, uint64_t position, char *out, size_t max) {
@@ -117,6 +119,7 @@ void http_answer_stream(struct http_request *r, int code, const char *content_ty
     s->request = r;
     s->server = r->server;
     s->mhd = r->mhd;
+    s->loop = r->loop;
     s->next = next;
     s->end = end;
     s->context = context;

@@ -256,6 +256,7 @@ void intake_run(struct intake *in) {
     }
     in->append.done = committed;
     in->append.context = in;
+    http_answer_is_near(r);
     if (stream_submit(in->ingest->options.log, &in->append, &err) != OK) answer_refused(in, &place, &err);
 }
 
@@ -277,6 +278,7 @@ void post_stream(void *context, struct http_request *r) {
     in->source = SOURCE_OF_API;
     in->accept = stream->accept;
     in->key = http_header(r, "Cupel-Key");
+    if (in->key.p) in->key = copy_in(in, in->key); /* the head may be gone before the record is written */
     in->headers = headers_keep(r, NULL);
     intake_run(in);
 }

@@ -59,6 +59,20 @@ static void race(void *context, struct http_request *r) {
     if (http_offload(http_server_of(r), answer_now, r, NULL) != OK) http_answer(r, 200, "text/plain", STR("ok"));
 }
 
+/* The answer comes after ?us=, from another thread; the connection lingers meanwhile. */
+static _Atomic int near_answered;
+static void answer_near(void *context) {
+    struct http_request *r = context;
+    host.clock->sleep_us(host.clock->self, (intptr_t)http_user(r));
+    atomic_fetch_add(&near_answered, 1);
+    http_answer(r, 202, "text/plain", STR("near"));
+}
+static void near(void *context, struct http_request *r) {
+    http_set_user(r, (void *)(intptr_t)strtol(http_query(r, "us").p, NULL, 10));
+    http_answer_is_near(r);
+    if (http_offload(http_server_of(r), answer_near, r, NULL) != OK) http_answer(r, 202, "text/plain", STR("near"));
+}
+
 static void on_gone(void *context) { atomic_fetch_add(&disconnected, 1); }
 
 static void answer_waiting(void *context) {
@@ -125,6 +139,7 @@ static const struct http_route routes[] = {
     {"GET", "/show/{name}/deep/{rest...}", show},
     {"POST", "/late", late},
     {"GET", "/race", race},
+    {"GET", "/near", near},
     {"GET", "/hangup", wait_for_hangup},
     {"GET", "/deadline", wait_for_deadline},
     {"GET", "/stream", stream},
@@ -347,6 +362,33 @@ static void answers_from_other_threads(void **state) {
     http_client_free(&client);
 }
 
+static void near_answers(void **state) {
+    for (int i = 0; i < 300; i++) expect(ask("GET", "/near?us=0", STR_NULL), 202, "near");
+    expect(ask("GET", "/near?us=500", STR_NULL), 202, "near");
+    expect(ask("GET", "/near?us=60000", STR_NULL), 202, "near"); /* longer than a connection may linger */
+}
+
+/* The request is the answerer's until it has answered, whatever becomes of the connection. */
+static void near_answers_to_nobody(void **state) {
+    for (int round = 0; round < 40; round++) {
+        int before = atomic_load(&near_answered);
+        int fds[8];
+        for (int i = 0; i < 8; i++) {
+            fds[i] = connect_raw();
+            send_raw(fds[i], i % 2 ? "GET /near?us=3000 HTTP/1.1\r\nHost: x\r\n\r\n" : "GET /near?us=30000 HTTP/1.1\r\nHost: x\r\n\r\n");
+        }
+        if (round % 2) host.clock->sleep_us(host.clock->self, 1000);
+        for (int i = 0; i < 8; i++) {
+            struct linger reset = {.l_onoff = 1};
+            if (i % 4 < 2) setsockopt(fds[i], SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+            close(fds[i]);
+        }
+        if (round % 8 == 7)
+            for (int i = 0; i < 200 && atomic_load(&near_answered) < before + 4; i++) host.clock->sleep_us(host.clock->self, 1000);
+    }
+    expect(ask("GET", "/near?us=100", STR_NULL), 202, "near");
+}
+
 static void wait_count(_Atomic int *counter, int wanted) {
     for (int i = 0; i < 1000 && atomic_load(counter) < wanted; i++) usleep(10000);
     assert_int_equal(atomic_load(counter), wanted);
@@ -566,6 +608,8 @@ int main(void) {
         cmocka_unit_test(smuggling_is_refused),
         cmocka_unit_test(broken_requests_close),
         cmocka_unit_test(answers_from_other_threads),
+        cmocka_unit_test(near_answers),
+        cmocka_unit_test(near_answers_to_nobody),
         cmocka_unit_test(hang_up_is_noticed),
         cmocka_unit_test(deadline_answers),
         cmocka_unit_test(streamed_answers),
