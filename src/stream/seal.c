@@ -10,6 +10,10 @@
 #define INDEX_MAGIC UINT64_C(0x3158444950555043) /* "CPUPIDX1" */
 #define INDEX_HEAD_MAX (UINT64_C(1) << 30)
 #define RETRY_MS 1000
+#define ZERO_STEP_BYTES (1u << 20)
+#define ZERO_PAUSE_US 4000
+#define SMALL_GROUP_BYTES (64u << 10)
+#define BUSY_HALF_MS 600000
 
 struct index_header {
     uint64_t magic;
@@ -332,20 +336,54 @@ int keeper_take_prepared(struct stream_log *log, uint32_t number, uint64_t bytes
     return file;
 }
 
+/* The lock is held over the file's making: the committer that comes meanwhile waits for it instead of making the same file. */
+static bool prepare_file(struct stream_log *log, uint32_t number) {
+    WITH_LOCK(&log->keep);
+    if (log->prepared_file >= 0 || number <= log->taken_number) return false;
+    uint64_t bytes = log->options.segment_bytes + 1024 + atomic_load(&log->checkpoint_bytes) * 5 / 4; /* the checkpoint may have grown by then */
+    int file = -1;
+    if (segment_room(log, bytes, NULL) != OK || segment_create(log, number, bytes, &file, NULL) != OK) return false; /* the committer will say why */
+    log->prepared_file = file;
+    log->prepared_number = number;
+    log->prepared_bytes = bytes;
+    return true;
+}
+
+/* Do syncs, and not bytes, limit the log at the moment? */
+static bool groups_are_small_and_many(struct stream_log *log, const struct segment *active) {
+    WITH_LOCK(&log->state);
+    return active->groups > 0 && active->end / active->groups < SMALL_GROUP_BYTES && active->last_ms - active->first_ms < BUSY_HALF_MS;
+}
+
+/* One step; false: done, taken, or in vain. */
+static bool zero_step(struct stream_log *log, uint32_t number, uint64_t at, const char *zeros) {
+    WITH_LOCK(&log->keep);
+    if (log->keep_stop || log->prepared_file < 0 || log->prepared_number != number || at >= log->prepared_bytes) return false;
+    const struct fs *fs = log_fs(log);
+    uint64_t n = log->prepared_bytes - at < ZERO_STEP_BYTES ? log->prepared_bytes - at : ZERO_STEP_BYTES;
+    enum status s = fs->pwrite(fs->self, log->prepared_file, zeros, n, at, NULL);
+    if (s == OK) s = fs->sync_data(fs->self, log->prepared_file, NULL);
+    if (s == OK) return true;
+    fs->close(fs->self, log->prepared_file); /* the committer makes it anew */
+    log->prepared_file = -1;
+    return false;
+}
+
+/* Space that was only allocated has to be marked as written by the file system at each first write: a sync then writes metadata too and takes half as long
+ * again. So the next segment is written with zeros ahead, in steps between which the committer's syncs have their turn. */
+static void zero_prepared(struct stream_log *log, uint32_t number) {
+    char *zeros = mem_zalloc(ZERO_STEP_BYTES);
+    for (uint64_t at = 0; zero_step(log, number, at, zeros); at += ZERO_STEP_BYTES) log->host.clock->sleep_us(log->host.clock->self, ZERO_PAUSE_US);
+    free(zeros);
+}
+
 static void prepare_next(struct stream_log *log) {
     mutex_lock(&log->segments);
     const struct segment *active = active_segment(log);
     uint32_t number = active ? active->number + 1 : 0;
-    bool wanted = active && active->end > active->capacity / 2;
+    bool wanted = active && active->end > active->capacity / 2, zeroed = wanted && groups_are_small_and_many(log, active);
     mutex_unlock(&log->segments);
-    WITH_LOCK(&log->keep); /* held over the file's making: the committer that comes meanwhile waits for it instead of making the same file */
-    if (!wanted || log->prepared_file >= 0 || number <= log->taken_number) return;
-    uint64_t bytes = log->options.segment_bytes + 1024 + atomic_load(&log->checkpoint_bytes) * 5 / 4; /* the checkpoint may have grown by then */
-    int file = -1;
-    if (segment_room(log, bytes, NULL) != OK || segment_create(log, number, bytes, &file, NULL) != OK) return; /* the committer will say why */
-    log->prepared_file = file;
-    log->prepared_number = number;
-    log->prepared_bytes = bytes;
+    if (wanted && prepare_file(log, number) && zeroed) zero_prepared(log, number);
 }
 
 /* The oldest segment that is finished and not sealed, referenced; NULL: none. */
