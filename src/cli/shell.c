@@ -28,6 +28,7 @@ struct shell {
     char *history_file; /* NULL: no home */
     struct buf statement; /* what was typed so far of the statement */
     json_t *words; /* object: names of tables and columns, for completion; NULL until first wanted */
+    int keys; /* where characters are read */
     bool quit;
 };
 
@@ -188,15 +189,19 @@ static size_t character_bytes(unsigned char first) { return first < 0x80 ? 1 : f
 
 /* Reads one character. Ours instead of libedit's, which goes on reading after the first interrupted read and so misses Ctrl-C. */
 static int read_character(EditLine *line, wchar_t *out) {
+    struct shell *s = NULL;
     unsigned char bytes[4];
     size_t have = 0, want = 1, got;
+    el_get(line, EL_CLIENTDATA, &s);
     while (have < want) {
         if (host_interrupted()) {
             errno = EINTR;
             return -1;
         }
-        if (!host_wait_readable(0, 100)) continue;
-        if (host_read_some(0, bytes + have, 1, &got, NULL) != OK) return -1;
+        if (!host_wait_readable(s->keys, 100)) continue;
+        enum status st = host_read_now(s->keys, bytes + have, 1, &got, NULL);
+        if (st == E_BUSY) continue;
+        if (st != OK) return -1;
         if (got == 0) return 0;
         if (have++ == 0) want = character_bytes(bytes[0]);
     }
@@ -246,6 +251,7 @@ static void take_line(struct shell *s, struct str line) {
 static void open_editor(struct shell *s) {
     HistEvent event;
     const char *home = getenv("HOME");
+    s->keys = host_terminal_reader(0);
     s->line = el_init("cupel", stdin, stdout, stderr);
     s->history = history_init();
     must(s->line && s->history);
@@ -271,6 +277,7 @@ static void close_editor(struct shell *s) {
     if (s->history_file) history(s->history, &event, H_SAVE, s->history_file);
     history_end(s->history);
     el_end(s->line);
+    if (s->keys != 0) host_close(&s->keys);
     free(s->history_file);
     json_decref(s->words);
     buf_free(&s->statement);

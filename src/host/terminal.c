@@ -1,8 +1,10 @@
 #include "host/terminal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -49,6 +51,23 @@ enum status host_read_some(int fd, void *bytes, size_t n, size_t *got, struct er
         }
         if (errno != EINTR) return err_set_errno(err, errno, "reading descriptor %d", fd);
     }
+}
+
+int host_terminal_reader(int fd) {
+    char path[40];
+    must(fd >= 0);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd); /* not O_NONBLOCK on fd itself: whoever shares it, such as the calling shell, would get that too */
+    int own = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    return own >= 0 ? own : fd;
+}
+
+enum status host_read_now(int fd, void *bytes, size_t n, size_t *got, struct err *err) {
+    must(bytes && got);
+    ssize_t r = read(fd, bytes, n);
+    if (r < 0 && (errno == EAGAIN || errno == EINTR)) return err_set(err, E_BUSY, "nothing to read");
+    if (r < 0) return err_set_errno(err, errno, "reading descriptor %d", fd);
+    *got = (size_t)r;
+    return OK;
 }
 
 enum status host_make_private(const char *path, bool is_dir, struct err *err) {

@@ -15,6 +15,11 @@ char *host_current_dir(struct arena *arena); /* absolute; "." when it cannot be 
 void host_notify_manager(const char *state);
 /* Up to n bytes of a descriptor; *got 0 at the end. For standard input. */
 enum status host_read_some(int fd, void *bytes, size_t n, size_t *got, struct err *err);
+/* A descriptor of its own for reading the terminal `fd`, to be closed by the caller, whose reads never wait; `fd` itself when there is none to be had. A Ctrl-C
+ * empties the terminal's input, so what poll just saw may be gone when it is read: on `fd` that read would wait for the next key. */
+int host_terminal_reader(int fd);
+/* One read: E_BUSY when nothing is there at the moment, or a signal came first; OK with *got 0 at the end. */
+enum status host_read_now(int fd, void *bytes, size_t n, size_t *got, struct err *err);
 /* Restricts a file to its owner (mode 0600), a folder to 0700. */
 enum status host_make_private(const char *path, bool is_dir, struct err *err);
 bool host_process_alive(int pid);

@@ -515,6 +515,19 @@ def test_shell(either):
         assert shell.code == 0
 
 
+def test_shell_ctrl_c_while_keys_come(project):
+    """Ctrl-C empties the terminal's input, also between the shell's look at it and its read."""
+    with Terminal(project, ["sql"]) as shell:
+        shell.until("cupel> ")
+        for i in range(60):
+            shell.send("SELECT " + "half a statement " * 20)
+            time.sleep(i % 20 / 10000)
+            shell.send("\x03")
+            shell.until("cupel> ")
+        shell.send("SELECT 41 + 1 AS answer;\n")
+        shell.until("42")
+
+
 def test_shell_ctrl_c(project):
     with Terminal(project, ["sql"]) as shell:
         shell.until("cupel> ")
