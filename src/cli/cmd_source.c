@@ -12,11 +12,12 @@
 static void print_list(struct cli *cli, json_t *answer) {
     must(cli->command != NULL);
     static const struct column columns[] = {{"SOURCE", "name", COLUMN_TEXT}, {"TYPE", "type", COLUMN_TEXT}, {"TARGET", "target", COLUMN_TEXT},
-        {"FOLDER", "folder", COLUMN_TEXT}, {"WAITING", "waiting", COLUMN_NUMBER}};
+        {"FROM", "folder", COLUMN_TEXT}, {"WAITING", "waiting", COLUMN_NUMBER}};
     json_t *rows = json_object_get(answer, "sources"), *row;
     size_t i;
     json_array_foreach(rows, i, row) {
         if (json_object_get(row, "folder") && !json_object_get(row, "type")) json_object_set_new(row, "type", json_string("landing"));
+        if (!json_object_get(row, "folder")) json_object_set(row, "folder", json_object_get(row, "url"));
         if (!json_object_get(row, "target")) json_object_set(row, "target", json_object_get(row, json_object_get(row, "table") ? "table" : "stream"));
     }
     print_rows(cli, rows, columns, sizeof columns / sizeof columns[0]);
@@ -47,7 +48,7 @@ static const struct command commands[] = {
         .arguments = "SOURCE",
         .arguments_min = 1,
         .arguments_max = 1,
-        .summary = "take the files that wait now",
+        .summary = "take the files that wait now, or ask the address now",
         .complete = COMPLETE_SOURCE,
         .examples = "cupel source run pos",
         .run = run},
@@ -55,7 +56,7 @@ static const struct command commands[] = {
         .arguments = "SOURCE [FILE]",
         .arguments_min = 1,
         .arguments_max = 2,
-        .summary = "how a file would be read; changes nothing",
+        .summary = "how a file would be read, or what the address answers; changes nothing",
         .description = "Shows what is found out about the first waiting file, or about FILE: format, encoding, dialect, columns, the first rows, and which "
                        "rows are bad and why.",
         .complete = COMPLETE_SOURCE,

@@ -207,6 +207,16 @@ static void check_unlike_others(struct checker *c, size_t index) {
     }
 }
 
+/* A header is one line "Name: value"; the value may be a secret, so the message says only which one. */
+static void check_poll(struct checker *c, const struct config_source *source) {
+    for (size_t i = 0; i < source->request_headers_n; i++) {
+        const char *header = source->request_headers[i], *colon = strchr(header, ':');
+        if (colon && colon > header && !strpbrk(header, "\r\n") && strcspn(header, " \t") > (size_t)(colon - header)) continue;
+        config_problem_add(c->r->problems, false, source->node->line, source->node->column,
+            "source %s: header %zu is not of the form \"Name: value\" on one line", source->name, i + 1);
+    }
+}
+
 static void check_source(struct checker *c, size_t index) {
     const struct config_source *source = &c->config->sources[index];
     must(source->name && source->node);
@@ -214,10 +224,7 @@ static void check_source(struct checker *c, size_t index) {
     check_target(c, source);
     if (source->type == SOURCE_WEBHOOK) check_webhook(c, source);
     if (source->type == SOURCE_LANDING) check_landing(c, source);
-    if (source->type == SOURCE_POLL) {
-        config_problem_add(c->r->problems, true, source->node->line, source->node->column,
-            "source %s: this version knows sources of type poll and does not run them yet", source->name);
-    }
+    if (source->type == SOURCE_POLL) check_poll(c, source);
 }
 
 void config_check(struct option_reader *r, const struct yaml_node *root) {

@@ -170,9 +170,12 @@ struct config_source {
     int64_t quiet_ms; /* unchanged for so long = complete */
     struct config_protection protect;
 
-    /* poll: parsed and checked; run from a later version on */
+    /* poll */
     const char *url;
-    int64_t every_ms;
+    int64_t every_ms, timeout_ms, backoff_max_ms;
+    const char *const *request_headers; /* "Name: value" */
+    size_t request_headers_n;
+    const char *items; /* JSON path of the list in the answer; NULL: the answer itself */
 
     const struct yaml_node *node; /* private: where it stands */
 };
@@ -319,8 +322,9 @@ struct config_scaffold_file {
     const char *path; /* below DIR; ends in '/': a folder */
     const char *text;
 };
-/* template: "retail" or "empty". Static memory. E_INVALID names the templates. `project` goes where the text has "@PROJECT@". */
-enum status config_scaffold(const char *template_name, const struct config_scaffold_file **out, size_t *n, struct err *err);
+/* template: "retail" or "empty"; the list is in the arena, its texts are static. E_INVALID names the templates. The project's name goes where a text has
+ * "@PROJECT@", in quotes. */
+enum status config_scaffold(struct arena *arena, const char *template_name, const struct config_scaffold_file **out, size_t *n, struct err *err);
 /* Makes DIR and the files; E_CONFLICT when DIR already has a cupel.yaml; other files that exist stay as they are. The project's name is DIR's last part. */
 enum status config_init(const struct host *host, const char *dir, const char *template_name, struct err *err);
 

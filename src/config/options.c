@@ -147,7 +147,7 @@ static const struct option SOURCE[] = {
     ROW(config_source, "name", NAME, name, NULL, 1, CONFIG_NAME_MAX, NULL, OPTION_REQUIRED,
         "Name of the source; of webhooks also the last part of their address."),
     ROW(config_source, "type", CHOICE, type, NULL, 0, 0, "webhook|landing|poll", OPTION_REQUIRED,
-        "`webhook`: requests to /hooks/<name>. `landing`: files in a folder. `poll`: an address that is asked; runs from a later version on."),
+        "`webhook`: requests to /hooks/<name>. `landing`: files in a folder. `poll`: an address that is asked for JSON again and again."),
     ROW(config_source, "stream", NAME, stream, NULL, 1, CONFIG_NAME_MAX, NULL, 0, "The stream it feeds. Landing sources give this or `table`."),
     ROW(config_source, "description", TEXT, description, NULL, 0, 4096, NULL, 0, "A sentence for people."),
 
@@ -200,6 +200,13 @@ static const struct option SOURCE[] = {
 
     ROW(config_source, "url", URL, url, NULL, 1, 2048, NULL, POLL | OPTION_REQUIRED, "The address."),
     ROW(config_source, "every", DURATION, every_ms, "60s", 100, 366 * DAY, NULL, POLL, "How often."),
+    ROW(config_source, "headers", SECRETS, request_headers, NULL, 1, 4096, NULL, POLL,
+        "Request headers, as `Authorization: Bearer ${TOKEN}`; they are shown nowhere."),
+    ROW(config_source, "items", TEXT, items, NULL, 1, 255, NULL, POLL,
+        "Where the list stands in the answer, as `data.items`; when not given the answer is the list, or one object."),
+    ROW(config_source, "timeout", DURATION, timeout_ms, "10s", 100, HOUR, NULL, POLL, "An answer that takes longer counts as failed."),
+    ROW(config_source, "backoff_max", DURATION, backoff_max_ms, "5m", 100, DAY, NULL, POLL,
+        "While it fails it is asked less and less often, at least so often. `Retry-After` of the other side is obeyed besides."),
 };
 const struct option_section config_source_section = {"sources[]", "Sources", SOURCE, COUNT(SOURCE)};
 

@@ -357,8 +357,9 @@ static void test_later(void **state) {
     config_problems_free(&problems);
     config_free(&config);
     expect("alerts: 5\n", "cupel.yaml:1:9: alerts must be a list or a map, not \"5\"\n");
-    expect("streams: {s: {}}\nsources: [{name: p, type: poll, url: 'https://x/y', every: 3s, stream: s}]\n",
-        "cupel.yaml:2:11: warning: source p: this version knows sources of type poll and does not run them yet\n");
+    expect("streams: {s: {}}\nsources: [{name: p, type: poll, url: 'https://x/y', every: 3s, stream: s, headers: 'A: b'}]\n", "");
+    expect("streams: {s: {}}\nsources: [{name: p, type: poll, url: 'https://x/y', stream: s, headers: [\"A: b\", secret]}]\n",
+        "cupel.yaml:2:11: source p: header 2 is not of the form \"Name: value\" on one line\n");
 }
 
 /* ---- secrets ---- */
@@ -554,11 +555,13 @@ static void test_scaffolds(void **state) {
         if (config_load(&host, project, &config, &problems, &err) != OK) fail_msg("%s", err.text);
         assert_int_equal(problems.n, 0);
         assert_string_equal(config->project, arena_printf(arena, "my \"%s\" ${shop}", names[i]));
-        assert_int_equal(config->streams_n, i == 0 ? 3 : 0);
+        assert_int_equal(config->streams_n, i == 0 ? 4 : 0);
         if (i == 0) {
             assert_int_equal(config_find_stream(config, STR("web_traffic"))->dedupe.kind, DEDUPE_BODY);
             assert_true(fs_exists(host.fs, config_find_source(config, STR("pos"))->path));
             assert_true(fs_exists(host.fs, arena_printf(arena, "%s/reference/stores.csv", project)));
+            assert_true(fs_exists(host.fs, arena_printf(arena, "%s/models/silver/pos_sales.sql", project)));
+            assert_false(fs_exists(host.fs, arena_printf(arena, "%s/examples", project)));
         }
         config_free(&config);
     }
