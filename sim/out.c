@@ -6,6 +6,7 @@
 
 #include <curl/curl.h>
 #include <errno.h>
+#include <openssl/hmac.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -93,11 +94,11 @@ static size_t take_answer(char *bytes, size_t size, size_t n, void *context) {
 }
 
 /* One try. *code 0: no answer at all. */
-static void request_once(struct out *o, const char *url, struct str body, bool single, long *code) {
+static void request_once(struct out *o, const char *url, struct str body, struct curl_slist *headers, long *code) {
     buf_clear(&o->answer);
     o->answer.limit = 1 << 20;
     curl_easy_setopt(o->curl, CURLOPT_URL, url);
-    curl_easy_setopt(o->curl, CURLOPT_HTTPHEADER, single ? o->json_headers : o->ndjson_headers);
+    curl_easy_setopt(o->curl, CURLOPT_HTTPHEADER, headers);
     curl_easy_setopt(o->curl, CURLOPT_POSTFIELDS, body.p);
     curl_easy_setopt(o->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.n);
     curl_easy_setopt(o->curl, CURLOPT_WRITEFUNCTION, take_answer);
@@ -108,34 +109,57 @@ static void request_once(struct out *o, const char *url, struct str body, bool s
     if (curl_easy_perform(o->curl) == CURLE_OK) curl_easy_getinfo(o->curl, CURLINFO_RESPONSE_CODE, code);
 }
 
+/* Tries until there is an answer other than 503. The server may be killed and come back meanwhile, perhaps at another address. */
+static enum status request(struct out *o, const char *path, struct str body, struct curl_slist *headers, struct err *err) {
+    long code = 0;
+    for (int waited_ms = 0; waited_ms <= o->options.retry_s * 1000; waited_ms += 200) {
+        AUTO_FREE char *url = mem_printf("%s%s", o->options.url, path);
+        request_once(o, url, body, headers, &code);
+        if (code != 0 && code != 503) break;
+        o->options.truth->retried++;
+        nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
+    }
+    o->options.truth->requests++;
+    if (code == 0 || code == 503) return err_set(err, E_UNAVAILABLE, "%s: no answer for %d s", path, o->options.retry_s);
+    if (code < 400) return OK;
+    o->options.truth->refused++;
+    return err_set(err, code < 500 ? E_INVALID : E_INTERNAL, "%s: %ld " STR_FMT, path, code, STR_ARG(str_head(buf_view(&o->answer), 300)));
+}
+
 static uint64_t number_in(struct str json, const char *name) {
     struct str raw;
     uint64_t value = 0;
     return json_raw_at(json, str_of(name), &raw) && str_to_u64(raw, &value) ? value : 0;
 }
 
-enum status out_events(struct out *out, const char *stream, struct str body, bool single, uint64_t *accepted, uint64_t *duplicates, struct err *err) {
-    if (!out->curl) {
-        AUTO_FREE char *path = mem_printf("%s/%s.ndjson", out->options.dir, stream);
-        enum status st = write_file(path, "ab", body, err);
-        return st != OK || !single ? st : write_file(path, "ab", STR("\n"), err);
-    }
-    AUTO_FREE char *url = mem_printf("%s/v1/streams/%s", out->options.url, stream);
-    long code = 0;
-    for (int waited_ms = 0; waited_ms <= out->options.retry_s * 1000; waited_ms += 200) {
-        request_once(out, url, body, single, &code);
-        if (code != 0 && code != 503) break;
-        out->options.truth->retried++;
-        nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
-    }
-    out->options.truth->requests++;
-    struct str answer = buf_view(&out->answer);
-    if (code == 0 || code == 503) return err_set(err, E_UNAVAILABLE, "%s: no answer for %d s", url, out->options.retry_s);
-    if (code >= 400) {
-        out->options.truth->refused++;
-        return err_set(err, code < 500 ? E_INVALID : E_INTERNAL, "%s: %ld " STR_FMT, url, code, STR_ARG(str_head(answer, 300)));
-    }
-    *accepted = number_in(answer, "accepted");
-    *duplicates = number_in(answer, "duplicates");
+static enum status append_to_file(struct out *out, const char *stream, struct str body, bool single, struct err *err) {
+    AUTO_FREE char *path = mem_printf("%s/%s.ndjson", out->options.dir, stream);
+    enum status st = write_file(path, "ab", body, err);
+    return st != OK || !single ? st : write_file(path, "ab", STR("\n"), err);
+}
+
+enum status out_events(
+    struct out *out, const char *stream, struct str body, bool single, uint64_t number, uint64_t *accepted, uint64_t *duplicates, struct err *err) {
+    if (!out->curl) return append_to_file(out, stream, body, single, err);
+    AUTO_FREE char *path = mem_printf("/v1/streams/%s", stream), *key = mem_printf("Idempotency-Key: sim-%llu", (unsigned long long)number);
+    struct curl_slist first = {.data = key, .next = single ? out->json_headers : out->ndjson_headers};
+    enum status st = request(out, path, body, number ? &first : first.next, err);
+    if (st != OK) return st;
+    *accepted = number_in(buf_view(&out->answer), "accepted");
+    *duplicates = number_in(buf_view(&out->answer), "duplicates");
     return OK;
+}
+
+enum status out_hook(struct out *out, struct str body, struct err *err) {
+    must(out->curl && out->options.hook && out->options.hook_secret);
+    unsigned char mac[32];
+    unsigned mac_n = sizeof mac;
+    const char *secret = out->options.hook_secret;
+    must(HMAC(EVP_sha256(), secret, (int)strlen(secret), (const unsigned char *)body.p, body.n, mac, &mac_n) && mac_n == sizeof mac);
+    BUF_SCOPE(signature);
+    buf_text(&signature, "X-Hub-Signature-256: sha256=");
+    buf_hex(&signature, str_make(mac, sizeof mac));
+    AUTO_FREE char *path = mem_printf("/hooks/%s", out->options.hook), *header = mem_strdup(buf_cstr(&signature));
+    struct curl_slist second = {.data = (char[]){"Content-Type: application/json"}}, first = {.data = header, .next = &second};
+    return request(out, path, body, &first, err);
 }
