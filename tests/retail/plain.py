@@ -104,7 +104,7 @@ def failing_rows(expectation, table):
     """(text of the expectation, warning only, SQL of failing _event_ids)."""
     ((name, args),) = expectation.items()
     args = dict(args)
-    warning = args.pop("severity", "critical") != "critical"
+    warning = args.pop("on_fail", "quarantine") == "warn"
     column = args.get("column")
     if name == "unexpected_rows_expectation":
         query = re.sub(r"\{(table|batch)\}", table, args["unexpected_rows_query"])
