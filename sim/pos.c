@@ -21,6 +21,14 @@ static void money(char *out, size_t size, int64_t cents) {
     snprintf(out, size, "%s%lld.%02lld", cents < 0 ? "-" : "", (long long)(llabs(cents) / 100), (long long)(llabs(cents) % 100));
 }
 
+/* What money() wrote. */
+static int64_t cents_of(const char *text) {
+    int64_t whole = 0, cents = 0;
+    struct str rest = str_of(text[0] == '-' ? text + 1 : text), units = str_cut(&rest, '.');
+    must(str_to_i64(units, &whole) && str_to_i64(rest, &cents) && rest.n == 2);
+    return (text[0] == '-' ? -1 : 1) * (whole * 100 + cents);
+}
+
 /* Seconds since 1970: some tills write fractions. */
 static void stamp(char *out, size_t size, struct rng *r, int64_t at_us) {
     if (at_us / 1000 % 1000 == 0 || rng_chance(r, 0.5))
@@ -174,6 +182,7 @@ static void write_line(const struct day *day, struct rng *r, const struct line *
     for (int i = 0; i <= again; i++) {
         put_row(f, shape, r, &c);
         t->pos_rows++;
+        t->pos_revenue_cents += cents_of(c.revenue);
         t->pos_net_cents += i == 0 || dirt == DIRT_POS_ROW_TWICE ? written_cents(l, dirt) : 0;
     }
     t->pos_superseded += again && dirt == DIRT_POS_ROW_AGAIN;
@@ -245,6 +254,7 @@ static void correct(const struct day *day, struct rng *r, int64_t at_us) {
         if (invalid) put(c.quantity, "0");
         csv_row(&text, &c, true);
         t->pos_rows++;
+        t->pos_revenue_cents += cents_of(c.revenue);
         t->dirt[invalid ? DIRT_POS_CORRECTION_INVALID : DIRT_POS_CORRECTED]++;
         t->pos_quarantined += invalid;
         t->pos_superseded += !invalid;

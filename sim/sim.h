@@ -112,7 +112,7 @@ struct truth {
     uint64_t dirt[DIRT_COUNT];
     uint64_t pos_files, pos_files_again, pos_files_rejected, pos_rows, pos_broken_rows; /* broken: records with a wrong number of fields */
     uint64_t pos_quarantined, pos_superseded;
-    int64_t pos_net_cents; /* revenue of the rows that stay */
+    int64_t pos_revenue_cents, pos_net_cents; /* revenue of all rows as written, of the rows that stay */
     uint64_t inventory_files, inventory_rows, inventory_quarantined, inventory_superseded;
     uint64_t web_events, web_quarantined, crm_events, crm_quarantined, inventory_events; /* events: each counted once, however often it was sent */
     uint64_t web_duplicates, crm_duplicates; /* as the server answered */

@@ -85,6 +85,7 @@ void truth_write(const struct truth *t, const struct truth_place *place, struct 
     json_put_int(&w, "days", (int64_t)place->days);
     json_put_int(&w, "seed", (int64_t)place->seed);
     json_put_text(&w, "delivery", place->delivery);
+    json_put_int(&w, "pos_revenue_cents", t->pos_revenue_cents);
     json_put_int(&w, "pos_net_cents", t->pos_net_cents);
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) json_put_int(&w, counts[i].name, (int64_t)counts[i].value);
     put_expected(&w, t);
