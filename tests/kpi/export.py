@@ -30,7 +30,12 @@ class Server:
 
     def open(self, path, body=None, timeout=300):
         request = urllib.request.Request(self.url + path, None if body is None else json.dumps(body).encode(), {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"})
-        return self.opener.open(request, timeout=timeout)
+        try:
+            return self.opener.open(request, timeout=timeout)
+        except urllib.error.HTTPError as error:
+            error.said = error.read().decode(errors="replace")
+            error.msg = f"{error.said} for {body}"
+            raise
 
     def lines(self, query):
         """The answer's NDJSON lines, as they come."""
@@ -48,10 +53,9 @@ class Server:
         try:
             return [row["column_name"] for row in self.rows(f"DESCRIBE {table}")]
         except urllib.error.HTTPError as error:
-            said = error.read().decode(errors="replace")
             if error.code in (400, 404):
                 return None
-            raise AssertionError(f"DESCRIBE {table}: {error.code} {said}") from None
+            raise
 
 
 def export_stream(server, stream, path):
@@ -67,9 +71,9 @@ def taken_files(server, table):
     if not sources:
         return []
     union = " UNION ALL ".join(
-        f"SELECT _file, CAST(_file_hash AS VARCHAR) AS hash, CAST(_event_id AS VARCHAR) AS id, cupel_event_time(CAST(_event_id AS VARCHAR)) AS at FROM {source}" for source in sources
+        f"SELECT _file, CAST(_file_hash AS VARCHAR) AS hash, CAST(_event_id AS VARCHAR) AS id, cupel_event_time(CAST(_event_id AS VARCHAR)) AS received FROM {source}" for source in sources
     )
-    return server.rows(f"SELECT min(_file) AS name, hash, min(at) AS received_at, min(id) AS event_id FROM ({union}) GROUP BY hash ORDER BY received_at, event_id")
+    return server.rows(f"SELECT min(_file) AS name, hash, min(received) AS received_at, min(id) AS event_id FROM ({union}) GROUP BY hash ORDER BY received_at, event_id")
 
 
 def contents(project, feed):
