@@ -228,7 +228,7 @@ class Plain:
         described = self.db.execute(f"DESCRIBE SELECT {columns} FROM {table}").fetchall()
         hidden = set(self.pack.models[table].state) if table in self.pack.models and columns == "*" else set()
         parts = [f'epoch_us("{c}")' if t.startswith("TIMESTAMP") else f'"{c}"' for c, t, *_ in described if c not in hidden]
-        return [[None if v is None else str(v) for v in row] for row in self.db.execute(f"SELECT {', '.join(parts)} FROM {table} ORDER BY {order}").fetchall()]
+        return [[None if v is None else str(v) for v in row] for row in self.db.execute(f"SELECT {', '.join(parts)} FROM (SELECT {columns} FROM {table}) ORDER BY {order}").fetchall()]
 
 
 class Feed:
