@@ -71,7 +71,7 @@ def taken_files(server, table):
     if not sources:
         return []
     union = " UNION ALL ".join(
-        f"SELECT _file, CAST(_file_hash AS VARCHAR) AS hash, CAST(_event_id AS VARCHAR) AS id, cupel_event_time(CAST(_event_id AS VARCHAR)) AS received FROM {source}" for source in sources
+        f"SELECT _file, CAST(_file_hash AS VARCHAR) AS hash, CAST(_event_id AS VARCHAR) AS id, cupel_event_time(CAST(_event_id AS UUID)) AS received FROM {source}" for source in sources
     )
     return server.rows(f"SELECT min(_file) AS name, hash, min(received) AS received_at, min(id) AS event_id FROM ({union}) GROUP BY hash ORDER BY received_at, event_id")
 
