@@ -254,6 +254,8 @@ static bool start_statement(struct child *child, struct str payload, int fd) {
         s->tables[i] = child->tables[number];
         s->tables[i]->references++;
     }
+    s->visible = s->tables;
+    s->visible_n = s->request.tables_n;
     s->next = child->statements;
     if (s->next) {
         s->next->prev = s;

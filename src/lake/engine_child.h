@@ -38,6 +38,17 @@ struct child_table {
     struct engine_table definition;
     _Atomic enum file_shape shape;
     const struct work_table *work; /* what a work session sees of it; NULL: everything */
+    const char *body; /* tables of the warehouse: the SELECT that the session's view is; NULL: a table of the lake */
+    bool is_model_view; /* the body is a model's own SQL, which may name other tables */
+};
+
+/* The warehouse's tables at one moment. Immutable, counted under child->lock. */
+struct warehouse_set {
+    int references;
+    uint64_t serial; /* of child->warehouse_serial */
+    struct arena *arena;
+    struct child_table *tables;
+    size_t n;
 };
 
 struct session {
@@ -75,6 +86,9 @@ struct statement {
     struct arena *arena;
     struct engine_request request;
     struct child_table **tables; /* request.tables_n */
+    struct warehouse_set *warehouse; /* queries only; NULL: none, or it cannot be opened */
+    struct child_table **visible; /* what the statement may name: the warehouse's tables, and those of the lake that it does not have */
+    uint32_t visible_n;
     int fd;
     int64_t deadline_ms; /* monotonic; 0: none */
     _Atomic enum stop stop;
@@ -97,6 +111,7 @@ struct child {
     bool trusted;
     char *warehouse_why; /* NULL: the warehouse is attached; else why not */
     enum status warehouse_status;
+    struct warehouse_set *warehouse_set; /* the newest */
     _Atomic uint64_t warehouse_serial; /* moves when tables or models of the warehouse may have changed */
     _Atomic bool broken; /* DuckDB declared itself invalid: nothing works any more, a new process will */
     const struct row_source_kind *const *kinds;
@@ -130,6 +145,11 @@ void statement_end_scans(struct statement *statement); /* results that may point
 void warehouse_open(struct child *child, duckdb_connection connection);
 /* A statement of a work session ended well; its text names the warehouse, or the list of models in it. */
 void warehouse_noted(struct session *session, duckdb_statement_type type, bool names_warehouse, bool names_models);
+
+/* ---- warehouse_tables.c ---- */
+/* The warehouse's tables as of now; NULL when it cannot be opened. To be released. */
+enum status warehouse_set_take(struct session *session, struct warehouse_set **out, struct err *err);
+void warehouse_set_release(struct child *child, struct warehouse_set *set);
 
 /* ---- engine_session.c ---- */
 enum status session_begin(struct session *session, struct err *err); /* connects at the first use */

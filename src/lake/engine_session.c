@@ -374,15 +374,15 @@ static enum status make_view(struct session *session, struct child_table *table,
     if (t->unreadable) {
         return err_set(err, E_UNSUPPORTED, "%s.%s cannot be read: %s", t->schema, t->name, t->unreadable);
     }
-    if (!t->columns_n) {
+    if (!t->columns_n && !table->body) {
         return err_set(err, E_UNSUPPORTED, "%s.%s has no columns", t->schema, t->name);
     }
     BUF_SCOPE(key);
     buf_printf(&key, "%s.%s", t->schema, t->name);
     struct view_state *state = map_get(session->views, buf_view(&key));
-    bool tail;
-    enum status st = has_tail(session, table, &tail, err);
-    if (st != OK || (state && state->serial == table->serial && state->tail == tail)) {
+    bool tail = false;
+    enum status st = table->body ? OK : has_tail(session, table, &tail, err);
+    if (st != OK || (state && state->serial == table->serial && state->tail == tail && !table->is_model_view)) {
         return st;
     }
     if (!state) {
@@ -401,7 +401,11 @@ static enum status make_view(struct session *session, struct child_table *table,
     buf_char(&sql, '.');
     sql_quote_name(&sql, t->name);
     buf_text(&sql, " AS ");
-    put_view(&sql, table, files_are_plain(session, table), tail);
+    if (table->body) {
+        buf_text(&sql, table->body);
+    } else {
+        put_view(&sql, table, files_are_plain(session, table), tail);
+    }
     st = session_run(session, buf_cstr(&sql), err);
     if (st != OK) {
         return err_prefix(err, "%s.%s", t->schema, t->name);
@@ -442,17 +446,43 @@ static bool tree_names(const json_t *tree, const struct engine_table *t) {
     return false;
 }
 
-enum status session_make_views(struct session *session, struct statement *s, const json_t *tree, struct err *err) {
-    for (uint32_t i = 0; i < s->request.tables_n; i++) {
-        if (!tree_names(tree, &s->tables[i]->definition)) {
+#define VIEWS_DEEP_MAX 32 /* models of kind view over each other */
+
+static enum status make_views(struct session *session, struct statement *s, const json_t *tree, int depth, struct err *err);
+
+/* The tables that a model's SQL names, then itself. */
+static enum status make_model_view(struct session *session, struct statement *s, struct child_table *table, int depth, struct err *err) {
+    if (depth >= VIEWS_DEEP_MAX) {
+        return err_set(err, E_LIMIT, "%s.%s: views over views, deeper than %d", table->definition.schema, table->definition.name, VIEWS_DEEP_MAX);
+    }
+    json_t *tree;
+    enum status st = sql_parse(session, str_of(table->body), &tree, err);
+    if (st == OK) {
+        st = make_views(session, s, tree, depth + 1, err);
+        json_decref(tree);
+    }
+    if (st != OK) {
+        return err_prefix(err, "%s.%s", table->definition.schema, table->definition.name);
+    }
+    return make_view(session, table, err);
+}
+
+static enum status make_views(struct session *session, struct statement *s, const json_t *tree, int depth, struct err *err) {
+    for (uint32_t i = 0; i < s->visible_n; i++) {
+        struct child_table *table = s->visible[i];
+        if (!tree_names(tree, &table->definition)) {
             continue;
         }
-        enum status st = make_view(session, s->tables[i], err);
+        enum status st = table->is_model_view ? make_model_view(session, s, table, depth, err) : make_view(session, table, err);
         if (st != OK) {
             return st;
         }
     }
     return OK;
+}
+
+enum status session_make_views(struct session *session, struct statement *s, const json_t *tree, struct err *err) {
+    return make_views(session, s, tree, 0, err);
 }
 
 enum status session_make_work_views(struct session *session, struct statement *s, struct err *err) {

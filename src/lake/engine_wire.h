@@ -50,6 +50,8 @@ void wire_put_cstr(struct buf *out, const char *text);
 void wire_begin(struct buf *out, enum wire_kind kind); /* starts a message in an empty buffer */
 void wire_end(struct buf *out); /* sets its length */
 
+extern const char warehouse_tables_sql[]; /* a SELECT: (schema, name, kind, columns, rows, sql) of what users may read in the warehouse */
+
 /* A statement as it travels. */
 enum engine_call_kind { CALL_QUERY = 1, CALL_COPY = 2, CALL_WORK = 3 };
 

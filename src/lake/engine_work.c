@@ -218,6 +218,13 @@ enum status engine_work_run(struct engine_work *work, const char *sql, struct bu
     return OK;
 }
 
+enum status engine_tables(struct engine *engine, struct buf *json, struct err *err) {
+    AUTO_FREE char *sql = mem_printf("SELECT schema, name, kind, list_transform(list_filter(columns, lambda c: NOT c.hidden), "
+                                     "lambda c: {'name': c.name, 'type': c.type, 'comment': c.comment}) AS columns, rows FROM (%s) ORDER BY schema, name",
+        warehouse_tables_sql);
+    return engine_rows(engine, NULL, sql, json, err);
+}
+
 void engine_work_end(struct engine_work **pointer) {
     struct engine_work *work = *pointer;
     *pointer = NULL;

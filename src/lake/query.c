@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "lake/result.h"
 
@@ -18,6 +19,7 @@ struct run {
     duckdb_pending_result pending;
     duckdb_result result;
     bool has_result;
+    bool answered; /* the head was sent */
     struct result_columns columns;
     struct result_writer *writer;
 };
@@ -28,8 +30,8 @@ struct run {
 static struct str show_tables(struct statement *s) {
     BUF_SCOPE(sql);
     buf_text(&sql, "SELECT * FROM (VALUES ");
-    for (uint32_t i = 0; i < s->request.tables_n; i++) {
-        const struct engine_table *t = &s->tables[i]->definition;
+    for (uint32_t i = 0; i < s->visible_n; i++) {
+        const struct engine_table *t = &s->visible[i]->definition;
         buf_text(&sql, i ? ", (" : "(");
         sql_quote_text(&sql, str_of(t->schema));
         buf_text(&sql, ", ");
@@ -41,17 +43,25 @@ static struct str show_tables(struct statement *s) {
         }
         buf_text(&sql, "])");
     }
-    if (!s->request.tables_n) {
+    if (!s->visible_n) {
         buf_text(&sql, "('', '', [''])");
     }
     buf_text(&sql, ") AS tables(\"schema\", \"name\", \"columns\") ");
-    buf_text(&sql, s->request.tables_n ? "ORDER BY ALL" : "WHERE false");
+    buf_text(&sql, s->visible_n ? "ORDER BY ALL" : "WHERE false");
     return arena_str(s->arena, buf_view(&sql));
 }
 
 static enum status check_text(struct run *run, const json_t *tree, struct str sql, struct err *err) {
     struct statement *s = run->s;
-    return s->request.internal || s->child->trusted ? OK : sql_check(tree, sql, (const struct child_table *const *)s->tables, s->request.tables_n, err);
+    if (s->request.internal || s->child->trusted) {
+        return OK;
+    }
+    struct err why;
+    enum status st = sql_check(tree, sql, (const struct child_table *const *)s->visible, s->visible_n, &why);
+    if (st == E_INVALID && s->child->warehouse_why) {
+        return err_set(err, st, "%.300s (%.180s)", why.text, s->child->warehouse_why);
+    }
+    return st == OK ? OK : err_set(err, st, "%s", why.text);
 }
 
 /* DuckDB writes some names without their quotes ("x".*, $"x"), and a name can hold anything: what it wrote is checked like what the user wrote. One
@@ -292,6 +302,7 @@ static enum status fetch(struct run *run, duckdb_data_chunk *chunk, struct err *
 static enum status send_head(struct run *run, struct err *err) {
     BUF_SCOPE(head);
     result_head(&run->columns, &head);
+    run->answered = true;
     return statement_send(run->s, ANSWER_HEAD, buf_view(&head), err);
 }
 
@@ -419,11 +430,50 @@ static enum status run_parquet(struct run *run, struct err *err) {
 
 /* ---- all of it ---- */
 
+static bool in_warehouse(const struct warehouse_set *set, const struct engine_table *t) {
+    for (size_t i = 0; set && i < set->n; i++) {
+        const struct engine_table *w = &set->tables[i].definition;
+        if (str_ieq(str_of(w->name), str_of(t->name)) && str_ieq(str_of(w->schema), str_of(t->schema))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What the statement may name. A lake copy of a warehouse table has its name: the original is read, it is never behind. */
+static enum status find_tables(struct statement *s, struct err *err) {
+    warehouse_set_release(s->child, s->warehouse);
+    s->warehouse = NULL;
+    s->visible_n = 0;
+    struct err why = {0};
+    if (warehouse_set_take(s->session, &s->warehouse, &why) != OK) {
+        if (s->stop != STOP_NONE) {
+            return err_set(err, why.status, "%s", why.text);
+        }
+        log_error("engine", "the warehouse's tables cannot be listed", LOG_STR("error", why.text), NULL); /* those of the lake can be read all the same */
+    }
+    size_t n = s->warehouse ? s->warehouse->n : 0;
+    s->visible = arena_new_array(s->arena, struct child_table *, n + s->request.tables_n);
+    for (size_t i = 0; i < n; i++) {
+        s->visible[s->visible_n++] = &s->warehouse->tables[i];
+    }
+    for (uint32_t i = 0; i < s->request.tables_n; i++) {
+        if (!in_warehouse(s->warehouse, &s->tables[i]->definition)) {
+            s->visible[s->visible_n++] = s->tables[i];
+        }
+    }
+    return OK;
+}
+
 static enum status start(struct run *run, struct err *err) {
     struct statement *s = run->s;
     run->sql = s->request.sql;
     run->explain = sql_cut_explain(&run->sql);
-    enum status st = sql_parse(s->session, run->sql, &run->tree, err);
+    if (s->request.internal && s->child->warehouse_why && memmem(s->request.sql.p, s->request.sql.n, "warehouse.", 10)) {
+        return err_set(err, s->child->warehouse_status, "%s", s->child->warehouse_why);
+    }
+    enum status st = find_tables(s, err);
+    st = st != OK ? st : sql_parse(s->session, run->sql, &run->tree, err);
     if (st != OK) {
         return st;
     }
@@ -435,17 +485,32 @@ static enum status start(struct run *run, struct err *err) {
     return st == OK ? session_make_views(s->session, s, run->tree, err) : st;
 }
 
-enum status query_run(struct statement *s, struct err *err) {
-    must(s->session && s->request.sql.p);
+static enum status run_once(struct statement *s, bool *answered, struct err *err) {
     struct run run = {.s = s, .connection = s->session->connection, .explain = ""};
     enum status st = start(&run, err);
     if (st == OK) {
         st = s->request.format == RESULT_PARQUET ? run_parquet(&run, err) : run_text(&run, err);
     }
+    *answered = run.answered;
     if (run.writer) {
         result_free(run.writer);
     }
     close_result(&run);
     json_decref(run.tree);
+    return st;
+}
+
+/* A model run may put another table in the place of one between the making of a view and its use: then once more, with what is there now. */
+enum status query_run(struct statement *s, struct err *err) {
+    must(s->session && s->request.sql.p);
+    enum status st = OK;
+    bool again = true;
+    for (int i = 0; i < TRIES_MAX && again; i++) {
+        bool answered;
+        st = run_once(s, &answered, err);
+        again = st == E_INVALID && !answered && s->warehouse && s->warehouse->serial != s->child->warehouse_serial;
+    }
+    warehouse_set_release(s->child, s->warehouse);
+    s->warehouse = NULL;
     return st;
 }

@@ -407,6 +407,85 @@ static void landed_rows_go_by_their_ids(void **state) {
     engine_work_end(&work);
 }
 
+/* ---- what queries see of the warehouse ---- */
+
+static const char some_models[] =
+    "CREATE SCHEMA warehouse.silver; CREATE TABLE warehouse.silver.orders AS SELECT range AS id, range * 2 AS n, 'x' AS state, 1::BIGINT AS _version FROM "
+    "range(10);"
+    "CREATE TABLE warehouse.silver.orders__next AS SELECT 1 AS a; CREATE TABLE warehouse.quarantine.silver__orders AS SELECT 1 AS _reason;"
+    "COMMENT ON COLUMN warehouse.silver.orders.n IS 'twice the id';"
+    "INSERT INTO warehouse.cupel.models VALUES ('silver.orders', 'stream', 'f', 'SELECT 1', "
+    "'[{\"name\":\"id\",\"type\":\"BIGINT\",\"comment\":\"the id\"},{\"name\":\"state\",\"hidden\":true}]', now()),"
+    "('gold.late', 'view', 'f', 'SELECT count(*) AS n FROM gold.sums -- all', '[{\"name\":\"n\",\"type\":\"BIGINT\"}]', now()),"
+    "('gold.sums', 'view', 'f', 'SELECT sum(n) AS n, parse_integer(''7'') AS seven FROM silver.orders', '[]', now())";
+
+static void queries_see_tables_and_views(void **state) {
+    struct fixture *f = *state;
+    assert_int_equal(fails(f, "SELECT * FROM silver.orders", "There is no table silver.orders"), E_INVALID);
+    one(f, some_models);
+    assert_string_equal(ask_sql(f, "SELECT * FROM silver.orders ORDER BY id LIMIT 1", RESULT_NDJSON), "{\"id\":0,\"n\":0}\n");
+    assert_string_equal(ask_sql(f, "SELECT * FROM gold.late", RESULT_NDJSON), "{\"n\":1}\n");
+    assert_string_equal(ask_sql(f, "SELECT n, seven FROM gold.sums", RESULT_NDJSON), "{\"n\":90,\"seven\":7}\n");
+    char *tables = ask_sql(f, "SHOW TABLES", RESULT_CSV);
+    assert_non_null(strstr(tables, "gold,late,\"[\"\"n\"\"]\"\n"));
+    assert_non_null(strstr(tables, "quarantine,silver__orders,\"[\"\"_reason\"\"]\"\nsilver,orders,\"[\"\"id\"\",\"\"n\"\"]\"\n"));
+    assert_null(strstr(tables, "__next"));
+    assert_string_equal(
+        ask_sql(f, "DESCRIBE silver.orders", RESULT_CSV), "column_name,column_type,null,key,default,extra\nid,BIGINT,YES,,,\nn,BIGINT,YES,,,\n");
+    assert_string_equal(ask_sql(f, "SELECT count(*) AS n FROM cupel.models", RESULT_NDJSON), "{\"n\":3}\n");
+    assert_int_equal(fails(f, "SELECT _version FROM silver.orders", "_version"), E_INVALID);
+    assert_int_equal(fails(f, "SELECT * FROM silver.order", "Did you mean silver.orders?"), E_INVALID);
+    const char *const closed[] = {"SELECT * FROM warehouse.silver.orders", "SELECT * FROM silver.orders__next", "SELECT * FROM cupel.positions",
+        "SELECT * FROM cupel_old.x", "SELECT * FROM macros.main.x", "INSERT INTO silver.orders VALUES (1, 2)"};
+    for (size_t i = 0; i < sizeof closed / sizeof *closed; i++) {
+        enum status status;
+        ask(f, (struct engine_query){.sql = str_of(closed[i]), .format = RESULT_NDJSON}, &status);
+        assert_int_not_equal(status, OK);
+    }
+    struct buf out = BUF_INIT;
+    assert_int_equal(engine_tables(f->engine, &out, &f->err), OK);
+    assert_non_null(strstr(buf_cstr(&out),
+        "{\"schema\":\"silver\",\"name\":\"orders\",\"kind\":\"table\",\"columns\":[{\"name\":\"id\",\"type\":\"BIGINT\",\"comment\":"
+        "\"the id\"},{\"name\":\"n\",\"type\":\"BIGINT\",\"comment\":\"twice the id\"}],\"rows\":10}"));
+    assert_non_null(strstr(buf_cstr(&out),
+        "{\"schema\":\"gold\",\"name\":\"late\",\"kind\":\"view\",\"columns\":[{\"name\":\"n\",\"type\":\"BIGINT\",\"comment\":null}],\"rows\":null}"));
+    assert_null(strstr(buf_cstr(&out), "__next"));
+    buf_free(&out);
+}
+
+/* A table is swapped for one with other columns; the next query sees it, and what stands on it. */
+static void a_swapped_table_is_seen_at_once(void **state) {
+    struct fixture *f = *state;
+    one(f, some_models);
+    assert_string_equal(ask_sql(f, "SELECT * FROM gold.late", RESULT_NDJSON), "{\"n\":1}\n");
+    struct engine_work *work = begin(f, NULL, NULL, 0);
+    for (int round = 0; round < 5; round++) {
+        do_work(f, work,
+            arena_printf(f->arena, "CREATE OR REPLACE TABLE warehouse.silver.orders__next AS SELECT %d::%s AS n, 'y' AS c%d, 1::BIGINT AS _version", round,
+                round % 2 ? "DECIMAL(9,2)" : "BIGINT", round));
+        do_work(f, work, "BEGIN; DROP TABLE warehouse.silver.orders; ALTER TABLE warehouse.silver.orders__next RENAME TO orders");
+        assert_non_null(strstr(ask_sql(f, "SELECT * FROM silver.orders", RESULT_NDJSON), round ? arena_printf(f->arena, "\"c%d\"", round - 1) : "\"id\""));
+        do_work(f, work, "COMMIT");
+        assert_string_equal(ask_sql(f, "SELECT * FROM silver.orders", RESULT_NDJSON),
+            arena_printf(f->arena, round % 2 ? "{\"n\":%d.00,\"c%d\":\"y\"}\n" : "{\"n\":%d,\"c%d\":\"y\"}\n", round, round));
+        assert_non_null(strstr(ask_sql(f, "SELECT n FROM gold.sums", RESULT_NDJSON), arena_printf(f->arena, "{\"n\":%d", round)));
+    }
+    engine_work_end(&work);
+}
+
+static void the_warehouse_wins_over_its_copy(void **state) {
+    struct fixture *f = *state;
+    one(f, some_models);
+    const struct engine_column columns[] = {{.name = "id", .type = "BIGINT", .field_id = 1}};
+    struct engine_table table = {.schema = "silver", .name = "orders", .version = 1, .columns = columns, .columns_n = 1};
+    struct engine_view view = {.tables = &table, .tables_n = 1};
+    enum status status;
+    struct engine_query query = {.sql = STR("SELECT count(*) AS n FROM silver.orders"), .format = RESULT_NDJSON, .view = &view};
+    assert_string_equal(ask(f, query, &status), "{\"n\":10}\n");
+    one(f, "DROP TABLE warehouse.silver.orders");
+    assert_string_equal(ask(f, query, &status), "{\"n\":0}\n");
+}
+
 int main(int argc, char **argv) {
     if (argc > 1 && strcmp(argv[1], "engine") == 0) {
         return engine_main(argc - 1, argv + 1, kinds);
@@ -425,6 +504,9 @@ int main(int argc, char **argv) {
         cmocka_unit_test_setup_teardown(a_full_disk_undoes_the_commit, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_delta_is_what_is_new, set_up, tear_down),
         cmocka_unit_test_setup_teardown(landed_rows_go_by_their_ids, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(queries_see_tables_and_views, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_swapped_table_is_seen_at_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_warehouse_wins_over_its_copy, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
