@@ -177,15 +177,15 @@ static void write_line(const struct day *day, struct rng *r, const struct line *
     struct cells c;
     fill(day, r, l, &c);
     soil(r, l, dirt, &c);
-    bool again = dirt == DIRT_POS_ROW_AGAIN;
-    if (again && !has_line_no(shape)) dirt = DIRT_POS_ROW_TWICE;
-    for (int i = 0; i <= again; i++) {
+    int times = dirt == DIRT_POS_ROW_AGAIN ? 2 : 1;
+    if (times == 2 && !has_line_no(shape)) dirt = DIRT_POS_ROW_TWICE;
+    for (int i = 0; i < times; i++) {
         put_row(f, shape, r, &c);
         t->pos_rows++;
         t->pos_revenue_cents += cents_of(c.revenue);
         t->pos_net_cents += i == 0 || dirt == DIRT_POS_ROW_TWICE ? written_cents(l, dirt) : 0;
     }
-    t->pos_superseded += again && dirt == DIRT_POS_ROW_AGAIN;
+    t->pos_superseded += dirt == DIRT_POS_ROW_AGAIN;
     t->pos_quarantined += dirt_quarantines(dirt);
     t->dirt[dirt]++;
 }
