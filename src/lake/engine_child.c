@@ -8,7 +8,6 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "host/signals.h"
-#include "lake/macros.h"
 
 #define WATCH_MS 50 /* how soon a gone caller is noticed */
 #define FLUSH_BYTES 65536u
@@ -401,18 +400,6 @@ static enum status clean_temporary(struct child *child, struct err *err) {
             st = fs->unlink(fs->self, arena_printf(arena, "%s/%s", tmp, entries[i].name), err);
         }
     }
-    return st;
-}
-
-/* One catalog of macros for all sessions: it is in their search path behind their own. */
-static enum status macros_open(duckdb_connection connection, struct err *err) {
-    duckdb_result result;
-    enum status st = OK;
-    AUTO_FREE char *sql = mem_printf("ATTACH ':memory:' AS macros; USE macros; %s; USE memory", lake_macros_sql);
-    if (duckdb_query(connection, sql, &result) != DuckDBSuccess) {
-        st = err_set(err, E_INTERNAL, "macros: %s", duckdb_result_error(&result));
-    }
-    duckdb_destroy_result(&result);
     return st;
 }
 

@@ -152,6 +152,8 @@ enum status warehouse_set_take(struct session *session, struct warehouse_set **o
 void warehouse_set_release(struct child *child, struct warehouse_set *set);
 
 /* ---- engine_session.c ---- */
+/* One catalog of macros for all sessions: it is in their search path behind their own. Once per database, before the first session. */
+enum status macros_open(duckdb_connection connection, struct err *err);
 enum status session_begin(struct session *session, struct err *err); /* connects at the first use */
 /* Makes the session's views those of the statement's tables that the tree (jansson, of json_serialize_sql) or text names. */
 struct json_t;

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "lake/engine_child.h"
+#include "lake/macros.h"
 
 /* Which version of a table the session's view shows. */
 struct view_state {
@@ -156,6 +157,17 @@ enum status session_execute(struct session *session, duckdb_pending_result pendi
         return duckdb_refused(session->statement, duckdb_result_error(result), err);
     }
     return OK;
+}
+
+enum status macros_open(duckdb_connection connection, struct err *err) {
+    duckdb_result result;
+    enum status st = OK;
+    AUTO_FREE char *sql = mem_printf("ATTACH ':memory:' AS macros; USE macros; %s; USE memory", lake_macros_sql);
+    if (duckdb_query(connection, sql, &result) != DuckDBSuccess) {
+        st = err_set(err, E_INTERNAL, "macros: %s", duckdb_result_error(&result));
+    }
+    duckdb_destroy_result(&result);
+    return st;
 }
 
 enum status session_begin(struct session *session, struct err *err) {

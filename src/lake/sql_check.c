@@ -33,8 +33,8 @@ static const char *const reference_types[] = {"BASE_TABLE", "SUBQUERY", "JOIN", 
 static const char *const expression_classes[] = {"CASE", "CAST", "COLUMN_REF", "COMPARISON", "CONJUNCTION", "CONSTANT", "DEFAULT", "FUNCTION", "OPERATOR",
     "STAR", "SUBQUERY", "WINDOW", "PARAMETER", "COLLATE", "LAMBDA", "LAMBDA_REF", "POSITIONAL_REFERENCE", "BETWEEN", "TYPE", NULL};
 /* histogram and histogram_values are not here: macros that hand a name to query_table, which opens files too. */
-static const char *const table_functions[] = {
-    "range", "generate_series", "unnest", "repeat", "repeat_row", "json_each", "json_tree", "summary", "regexp_split_to_table", "generate_subscripts", NULL};
+static const char *const table_functions[] = {"range", "generate_series", "unnest", "repeat", "repeat_row", "json_each", "json_tree", "summary",
+    "regexp_split_to_table", "generate_subscripts", "unnest_json" /* of macros.sql */, NULL};
 /* The views of DuckDB's catalog that a bare name reaches all begin like this (duckdb_views, sqlite_master, pg_settings, pragma_database_list). */
 static const char *const catalog_prefixes[] = {"duckdb_", "pragma_", "sqlite_", "pg_", NULL};
 /* What only tables, functions and queries have: an object with one of these that is none of them is not known here. */

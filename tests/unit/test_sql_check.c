@@ -26,9 +26,11 @@ static int set_up(void **state) {
     mutex_init(&child.lock);
     session.child = &child;
     session.views = map_new();
-    if (duckdb_open(NULL, &child.db) != DuckDBSuccess) {
+    duckdb_connection connection;
+    if (duckdb_open(NULL, &child.db) != DuckDBSuccess || duckdb_connect(child.db, &connection) != DuckDBSuccess || macros_open(connection, NULL) != OK) {
         return 1;
     }
+    duckdb_disconnect(&connection);
     return session_begin(&session, NULL) == OK ? 0 : 1;
 }
 
@@ -46,6 +48,8 @@ static enum status check(const char *text, struct err *err) {
 }
 
 static const char *const allowed_list[] = {
+    "SELECT clean_text(a), parse_decimal(b) FROM bronze.orders",
+    "SELECT value FROM bronze.orders, unnest_json(payload, 'items')",
     "SELECT 1",
     "SELECT 1;",
     "  -- a comment\n SELECT 1 /* ; DROP TABLE x */ -- end",
