@@ -5,17 +5,18 @@ usage: compare.py --dir PROJECT [--raw DIR] [--timezone TZ] [--keep]      exit 1
 """
 
 import argparse
+import json
 import sys
 import tempfile
 from collections import Counter
-from datetime import date, datetime, timezone
-from decimal import Decimal
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from export import Server, export  # noqa: E402
-from inputs import load  # noqa: E402
+from inputs import EPOCH, load  # noqa: E402
 from recompute import recompute, sortable  # noqa: E402
 from tables import KPI_TABLES, SILVER_TABLES  # noqa: E402
 
@@ -144,20 +145,59 @@ def compare_freshness(server, result, report):
     return None
 
 
-def compare(server, result):
+def moment(raw):
+    """`since` of an alert: RFC 3339 or epoch seconds."""
+    try:
+        return EPOCH + timedelta(microseconds=round(Decimal(str(raw)) * 1000000))
+    except InvalidOperation:
+        return value_of("time", raw)
+
+
+def compare_alerts(server, result, report):
+    """Stream alerts, for delivery in order: each about a state that the pair was in, none twice, and the last of a pair says what it is in now."""
+    if not server.columns("bronze.alerts"):
+        return report.say("alerts", "there is no such stream")
+    alarms, last, before = {"out_of_stock", "low_stock"}, {}, len(report.problems)
+    seen = Counter()
+    for row in server.rows("SELECT payload FROM bronze.alerts ORDER BY _received_at, _event_id"):
+        alert = json.loads(row["payload"])
+        pair, status, since = (int(alert["product_id"]), int(alert["warehouse_id"])), alert["status"], moment(alert["since"])
+        seen[pair, status, since] += 1
+        last[pair] = (status, since)
+        states = result.newest_states.get(pair, [])
+        if status in alarms and (status, since) not in states:
+            report.say("alerts", f"{pair} was never {status} since {since}")
+        if status == "recovered" and not any(s not in alarms and at == since for s, at in states):
+            report.say("alerts", f"{pair} did not recover at {since}")
+    for key in [key for key, n in seen.items() if n > 1][:SHOWN]:
+        report.say("alerts", f"{key} came {seen[key]} times")
+    for pair, states in result.newest_states.items():
+        now, told = states[-1], last.get(pair)
+        if now[0] in alarms and told != now:
+            report.say("alerts", f"{pair} is {now}, and the last alert said {told}")
+        if now[0] not in alarms and told and told[0] in alarms:
+            report.say("alerts", f"{pair} is {now}, and the last alert said {told}")
+    if len(report.problems) == before:
+        report.compared["alerts"] = sum(seen.values())
+    return None
+
+
+def compare(server, result, alerts=False):
     report = Report()
     for table in SILVER_TABLES + KPI_TABLES:
         compare_table(server, table, result.tables[table.name], report, all_columns=table in KPI_TABLES)
     compare_quarantine(server, result, report)
     compare_freshness(server, result, report)
+    if alerts:
+        compare_alerts(server, result, report)
     return report
 
 
-def check(project, raw, timezone="UTC", encodings=None, server=None):
+def check(project, raw, timezone="UTC", encodings=None, server=None, alerts=False):
     """Fetches the inputs, recomputes, compares. (Report, Result)."""
     server = server or Server.of(project)
     result = recompute(load(export(server, project, raw, timezone, encodings)))
-    return compare(server, result), result
+    return compare(server, result, alerts), result
 
 
 def main():

@@ -1,5 +1,6 @@
 """The twelve KPIs from silver rows. Every function gives rows in the order of the table's columns (tables.py)."""
 
+from bisect import insort
 from collections import Counter, defaultdict
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -216,14 +217,20 @@ class Kpis:
             cover = Fraction(now.stock_level * WINDOW_DAYS, units[pair]) if units[pair] > 0 else None
             yield *pair, now.stock_status, as_time(since.observed_us), now.stock_level, now.restock_threshold, rate(cover)
 
-    def status_changes(self):
-        """[(product_id, warehouse_id, since, status)] of every run of equal status of every pair, in the order of time: what alerts can be about."""
-        for pair, levels in self.observations.items():
-            status = None
-            for level in levels:
-                if level.stock_status != status:
-                    status = level.stock_status
-                    yield *pair, as_time(level.observed_us), status
+    def newest_states(self):
+        """{pair: [(status, since), …]}: what the newest status of a pair was after each arrival, in that order, each once. Alerts can be about these."""
+        found = {}
+        for level in sorted(self.silver.levels, key=lambda level: level.arrival):
+            states, seen = found.setdefault(level.pair, ([], []))
+            insort(seen, (level.observed_us, level.stock_status))
+            status, since = seen[-1][1], None
+            for observed_us, before in reversed(seen):
+                if before != status:
+                    break
+                since = observed_us
+            if not states or states[-1] != (status, as_time(since)):
+                states.append((status, as_time(since)))
+        return {pair: states for pair, (states, _) in found.items()}
 
     # ---- support ----
 

@@ -23,7 +23,7 @@ class Result:
     tables: dict  # name -> rows (tuples in the order of the table's columns), sorted
     accounts: dict  # silver table -> Account
     freshness: dict  # name -> (as_of_event, as_of_received)
-    status_changes: list  # what stockout alerts can be about
+    newest_states: dict  # pair -> [(status, since)]: what stockout alerts can be about
 
     @property
     def quarantined(self):
@@ -57,7 +57,7 @@ def recompute(inputs):
     freshness = {
         name: tuple(as_time(newest(getattr(silver.accounts[source], column) for source in sources)) for column in ("as_of_event_us", "as_of_received_us")) for name, sources in INPUTS.items()
     }
-    return Result(tables, silver.accounts, freshness, sorted(kpis.status_changes()))
+    return Result(tables, silver.accounts, freshness, kpis.newest_states())
 
 
 def plain(value):

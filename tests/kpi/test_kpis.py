@@ -103,10 +103,10 @@ class Shop:
             assert time.monotonic() < deadline, f"not idle within {timeout_s} s: {left[:5]}\n{self.project.log_tail()}"
             time.sleep(0.2)
 
-    def check(self, name="raw"):
+    def check(self, name="raw", alerts=False):
         """Compares every table; gives the recomputation."""
         self.wait_idle()
-        report, result = compare.check(self.folder, self.folder / name, self.timezone)
+        report, result = compare.check(self.folder, self.folder / name, self.timezone, alerts=alerts)
         assert not report.problems, "\n".join(map(str, report.problems))
         return result
 
@@ -189,7 +189,7 @@ def test_small_days_in_order_then_replayed(make_shop):
     shop = make_shop(timezone="Europe/Berlin")
     days = ("--days", 2, "--scale", 0.05, "--date", "2025-03-29")
     shop.simulate(*days, "--speed", "40000x")
-    result = shop.check()
+    result = shop.check(alerts=True)
     check_expected(shop, result)
     check_dirt(shop, result)
     shop.accounts()
