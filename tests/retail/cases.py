@@ -183,6 +183,7 @@ case(
         web(D + "10:00:00", "p", "https://Shop.Example/Product/12/?q=1#x"), web(D + "10:00:01", "p", "/"), web(D + "10:00:02", "p", "http://shop.example"),
         web(D + "10:00:03", "p", "cart?x=/a/b"), web(D + "10:00:04", "p", "/İletişim//Form/", device="Smart-Phone"), web(D + "10:00:05", "p", "//cdn.example/a/b/c", device="TABLET"),
         web(D + "10:00:06", "p", "/a/b#frag/ment", device=None), web(D + "10:00:07", "p", "?utm=1", device="Mobile Safari"),
+        web(D + "10:00:08", "p", "https://shop.example//"), web(D + "10:00:09", "p", "/a//?x"), web(D + "10:00:10", "p", "https://shop.example/#top"),
     ],
     {"silver.web_events": """page_path | path_depth | page_category | is_mobile
         /product/12 | 2 | product | false
@@ -192,7 +193,10 @@ case(
         /iletişim//form | 2 | other | true
         /a/b/c | 3 | other | true
         /a/b | 2 | other | false
-         | 0 | home | true"""},
+         | 0 | home | true
+        / | 0 | other | false
+        /a/ | 1 | other | false
+         | 0 | home | false"""},
 )  # fmt: skip
 case(
     "web events: what is required, what may be missing or unreadable",
@@ -501,9 +505,9 @@ case(
     "stock: missing thresholds of pushed rows are the median of the warehouse over the 24 hours before, late ones included, later ones not",
     [
         stock("2026-03-02 12:00:00", 1, 1, 20, None), stock("2026-03-02 10:00:00", 2, 1, 5, 30), stock("2026-03-01 11:59:59", 3, 1, 5, 90), stock("2026-03-02 12:00:01", 3, 1, 5, 90),
-        stock("2026-03-02 12:00:00", 4, 1, 5, 21), stock("2026-03-02 09:00:00", 2, 2, 5, 90), levels(("2026-03-02 11:00:00", 5, 1, 900000, 40)), stock("2026-03-05 12:00:00", 1, 1, 20, None),
+        stock("2026-03-02 12:00:00", 4, 1, 5, 21), stock("2026-03-02 09:00:00", 2, 2, 5, 90), stock("2026-03-02 11:00:00", 5, 1, 900000, 40), levels(("2026-03-02 11:30:00", 6, 1, 90, 1)), stock("2026-03-05 12:00:00", 1, 1, 20, None),
     ],
-    # 30, 21, 40 (of a row that is quarantined) -> 30; three days later nothing -> 50
+    # 30, 21, 40 (of a row that is quarantined) -> 30, that of the file does not count; three days later nothing -> 50
     {"silver.inventory_levels": """product_id | warehouse_id | observed_at | restock_threshold | stock_status
         1 | 1 | 2026-03-02 12:00:00 | 30 | low_stock
         2 | 1 | 2026-03-02 10:00:00 | 30 | low_stock
@@ -511,6 +515,7 @@ case(
         3 | 1 | 2026-03-02 12:00:01 | 90 | low_stock
         4 | 1 | 2026-03-02 12:00:00 | 21 | low_stock
         2 | 2 | 2026-03-02 09:00:00 | 90 | low_stock
+        6 | 1 | 2026-03-02 11:30:00 | 1 | high_stock
         1 | 1 | 2026-03-05 12:00:00 | 50 | low_stock"""},
     quarantined={"silver.inventory_observations": 1},
 )  # fmt: skip

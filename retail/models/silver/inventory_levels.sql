@@ -13,7 +13,7 @@ columns:
   observed_at: Time of the observation (last_updated)
   day: Day of observed_at in the project's time zone
   stock_level: Units in stock
-  restock_threshold: As sent; else the median of the warehouse (in the same file; for pushed rows over the 24 hours before), else 50
+  restock_threshold: As sent; else the median of the warehouse (in the same file; for pushed rows over those pushed in the 24 hours before), else 50
   stock_status: out_of_stock (0), low_stock (up to the threshold), medium_stock (up to twice the threshold), high_stock
   needs_restock: stock_level is at or below the threshold
   pushed: Whether it came by the stream rather than in a file

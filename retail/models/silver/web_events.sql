@@ -37,7 +37,7 @@ FROM (
                 null_if_blank(j[1]) AS session_id,
                 parse_integer(j[2]) AS user_id,
                 category_text(j[3]) AS page,
-                rtrim(regexp_extract(category_text(j[3]), '^(?:(?:[a-z][a-z0-9+.-]*:)?//[^/?#]*)?([^?#]*)', 1), '/') AS page_path,
+                regexp_extract(category_text(j[3]), '^(?:(?:[a-z][a-z0-9+.-]*:)?//[^/?#]+)?([^?#]*?)/?(?:[?#]|$)', 1) AS page_path,
                 category_text(j[4]) AS device_type,
                 category_text(j[5]) AS browser,
                 category_text(j[6]) AS event_type,
