@@ -107,7 +107,8 @@ CREATE OR REPLACE MACRO cupel_epoch(x) AS
 -- Epoch seconds and nothing else, as the retail feeds have them: no other unit, no text of a date. NULL beyond 11 digits before the point.
 CREATE OR REPLACE MACRO parse_epoch(x) AS
     list_transform([null_if_blank(x)], lambda seconds_v:
-        CASE WHEN regexp_full_match(seconds_v, '[+-]?[0-9]{1,11}(\.[0-9]*)?') THEN cupel_epoch(seconds_v)
+        CASE WHEN regexp_full_match(seconds_v, '[0-9]{10}(\.[0-9]{0,6})?') THEN make_timestamptz(TRY_CAST(rpad(replace(seconds_v, '.', ''), 16, '0') AS BIGINT))
+        WHEN regexp_full_match(seconds_v, '[+-]?[0-9]{1,11}(\.[0-9]*)?') THEN cupel_epoch(seconds_v)
         WHEN regexp_full_match(seconds_v, '[+-]?[0-9](\.[0-9]*)?[eE]\+?(0?[0-9]|10)') THEN cupel_epoch(TRY_CAST(seconds_v AS DECIMAL(38, 9))) END)[1];
 
 CREATE OR REPLACE MACRO cupel_local_time(x) AS

@@ -33,21 +33,23 @@ FROM (
     FROM (
         SELECT *, list_filter(string_split(page_path, '/'), lambda x: x <> '') AS segments
         FROM (
-            SELECT
-                null_if_blank(j[1]) AS session_id,
-                parse_integer(j[2]) AS user_id,
-                category_text(j[3]) AS page,
-                regexp_extract(category_text(j[3]), '^(?:(?:[a-z][a-z0-9+.-]*:)?//[^/?#]+)?([^?#]*?)/?(?:[?#]|$)', 1) AS page_path,
-                category_text(j[4]) AS device_type,
-                category_text(j[5]) AS browser,
-                category_text(j[6]) AS event_type,
-                parse_epoch(j[7]) AS event_time,
-                CASE WHEN parse_integer(j[2]) IS NULL AND null_if_blank(j[2]) IS NOT NULL THEN 'user_id' END AS unreadable,
-                _received_at, _event_id
+            SELECT *, regexp_extract(page, '^(?:[a-z][a-z0-9+.-]*://[^/?#]*|//[^/?#]+)?([^?#]*?)/?(?:[?#]|$)', 1) AS page_path,
+                   CASE WHEN user_id IS NULL AND user_text IS NOT NULL THEN 'user_id' END AS unreadable
             FROM (
-                SELECT TRY(json_extract_string(payload, ['$.session_id', '$.user_id', '$.page', '$.device_type', '$.browser', '$.event_type', '$.timestamp'])) AS j,
-                       _received_at, _event_id
-                FROM bronze.web_traffic
+                SELECT
+                    null_if_blank(j[1]) AS session_id,
+                    null_if_blank(j[2]) AS user_text, parse_integer(j[2]) AS user_id,
+                    category_text(j[3]) AS page,
+                    category_text(j[4]) AS device_type,
+                    category_text(j[5]) AS browser,
+                    category_text(j[6]) AS event_type,
+                    parse_epoch(j[7]) AS event_time,
+                    _received_at, _event_id
+                FROM (
+                    SELECT TRY(json_extract_string(payload, ['$.session_id', '$.user_id', '$.page', '$.device_type', '$.browser', '$.event_type', '$.timestamp'])) AS j,
+                           _received_at, _event_id
+                    FROM bronze.web_traffic
+                )
             )
         )
     )
