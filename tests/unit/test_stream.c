@@ -1,6 +1,7 @@
 /* stream: the log's promises one by one, on a disk in memory that fails when told. */
 #include "stream_fixture.h"
 
+#include "base/assert.h"
 #include "base/buf.h"
 
 /* ---- append and read ---- */
@@ -484,6 +485,60 @@ static void landed_segments_go_after_their_time(void **state) {
     fixture_end(&f);
 }
 
+struct writing {
+    struct fixture *f;
+    _Atomic bool end;
+    uint64_t written;
+};
+
+static void *write_on(void *argument) {
+    struct writing *w = argument;
+    struct err err;
+    static char filler[8 << 10];
+    memset(filler, 'x', sizeof filler - 1);
+    struct stream_record r = record_of(NULL, filler);
+    while (!w->end) {
+        struct event_id id;
+        struct stream_result result;
+        struct stream_append request = {.stream = 1, .records = &r, .n = 1, .ids = &id};
+        if (stream_log_stats(w->f->log).segments > 20) { /* the disk in memory knows few names */
+            usleep(100);
+            continue;
+        }
+        must(stream_append_wait(w->f->log, &request, &result, &err) == OK);
+        w->written++;
+    }
+    return NULL;
+}
+
+/* The list of segments moves up while the committer writes to its last one: seen in the bench as a server that was gone a second after its start. */
+static void segments_go_while_others_are_written(void **state) {
+    struct fixture f;
+    fixture_begin(&f, 31);
+    f.options.retention_ms = 1;
+    fixture_open(&f);
+    struct writing w = {.f = &f};
+    struct thread thread = {0};
+    thread_start(&thread, "writer", write_on, &w);
+    uint64_t gone = 0;
+    for (int i = 0; i < 2000 && gone < 60; i++) {
+        struct stream_state now;
+        assert_int_equal(stream_state(f.log, f.arena, 1, &now, &f.err), OK);
+        uint64_t deleted, landed[2] = {now.partitions[0].end_offset, now.partitions[1].end_offset};
+        stream_landed(f.log, 1, landed, 2);
+        assert_int_equal(stream_trim(f.log, NOW_MS + 5000, NULL, NULL, &deleted, &f.err), OK);
+        gone += deleted;
+        usleep(500);
+    }
+    w.end = true;
+    thread_join(&thread);
+    assert_true(gone >= 60);
+    fixture_reopen(&f);
+    assert_int_equal(f.recovery.damaged_groups, 0);
+    assert_true(w.written >= 60);
+    fixture_end(&f);
+}
+
 static void offsets_go_on_when_all_was_trimmed(void **state) {
     struct fixture f;
     fixture_begin(&f, 14);
@@ -766,6 +821,7 @@ int main(void) {
         cmocka_unit_test(partitions_can_only_grow_and_start_an_epoch),
         cmocka_unit_test(a_forgotten_stream_is_gone),
         cmocka_unit_test(landed_segments_go_after_their_time),
+        cmocka_unit_test(segments_go_while_others_are_written),
         cmocka_unit_test(offsets_go_on_when_all_was_trimmed),
         cmocka_unit_test(the_lake_knows_more_than_the_log),
         cmocka_unit_test(a_full_budget_refuses_and_comes_back),
