@@ -3,7 +3,7 @@
  * A file expectations/<schema>.<name>.yaml (or .json, a Great Expectations suite) is parsed into a suite. For a batch that a run has computed into a table the
  * suite gives statements that find failing rows, judge every expectation, and write the quarantine. The order of use:
  *
- *     expect_parse, expect_check                             when models are loaded
+ *     expect_parse, expect_check_columns                     when models are loaded
  *     CREATE TEMP TABLE failures (row BIGINT, expectation INTEGER)
  *     expect_failures_sql                                    fills it: one scan of the batch for all expectations about single rows
  *     expect_results_sql                                     one row per expectation; expect_verdict says what it means
@@ -73,7 +73,7 @@ enum status expect_parse(
     struct arena *arena, const char *file, const char *table, struct str text, struct expect_suite **out, struct config_problems *problems, struct err *err);
 
 /* Against the bound columns of the model: columns exist, values can be of the column's type. Adds problems; false: there were errors. */
-bool expect_check(struct arena *arena, const struct expect_suite *suite, const struct flow_column *columns, size_t columns_n, struct config_problems *problems);
+bool expect_check_columns(struct arena *arena, const struct expect_suite *suite, const struct flow_column *columns, size_t columns_n, struct config_problems *problems);
 
 /* ---- statements ---- */
 

@@ -59,7 +59,7 @@ static void check_one(const struct checking *c, const struct expectation *e) {
     }
 }
 
-bool expect_check(
+bool expect_check_columns(
     struct arena *arena, const struct expect_suite *suite, const struct flow_column *columns, size_t columns_n, struct config_problems *problems) {
     must(arena && suite && problems && (columns || !columns_n));
     size_t errors = problems->errors;

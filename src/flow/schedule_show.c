@@ -165,6 +165,7 @@ static void write_flow(struct schedule *s, struct json_writer *w, const struct t
     write_names(w, "on", flow->on, flow->on_n);
     json_put_bool(w, "exclusive", flow->exclusive);
     put_time(w, "next_at", t->timed ? t->next_ms : 0);
+    json_put_text(w, "status", running ? "running" : queued ? "queued" : last ? last->status : "");
     json_put_int(w, "running", (int64_t)running);
     json_put_int(w, "queued", (int64_t)queued);
     json_name(w, "steps");

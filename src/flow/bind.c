@@ -1,0 +1,317 @@
+/* Binding: every model's SQL is bound in topological order against empty tables with its inputs' columns, so that unknown columns, functions and wrong types
+ * are found with file and line before anything runs, and every model knows the columns of its output. */
+#include <string.h>
+
+#include "base/assert.h"
+#include "flow/flow_priv.h"
+
+#define PIECE_ROUNDS_MAX 4
+
+#define says(b, m, line, column, ...) ((b)->r->problems->file = (m)->pub.file, (m)->broken = true, config_problem_add((b)->r->problems, false, line, column, __VA_ARGS__))
+
+/* The SQL is wrong, as opposed to the machine. */
+static bool is_users_fault(enum status st) { return st == E_INVALID || st == E_UNSUPPORTED || st == E_DENIED || st == E_NOT_FOUND; }
+
+/* ---- columns of a SELECT ---- */
+
+static enum status describe(struct binder *b, const char *sql, struct flow_column **out, size_t *n, struct err *err) {
+    BUF_SCOPE(text);
+    buf_text(&text, "SELECT column_name, column_type FROM (DESCRIBE\n");
+    buf_text(&text, sql);
+    buf_text(&text, "\n)");
+    json_t *rows;
+    enum status st = work_rows(b->work, buf_cstr(&text), &rows, err);
+    if (st != OK) return st;
+    *n = json_array_size(rows);
+    *out = arena_new_array(b->r->arena, struct flow_column, *n + 1);
+    for (size_t i = 0; i < *n; i++) {
+        const json_t *row = json_array_get(rows, i);
+        const char *type = cell_text(row, "column_type");
+        (*out)[i].name = arena_strdup(b->r->arena, cell_text(row, "column_name"));
+        (*out)[i].type = strcmp(type, "\"NULL\"") == 0 ? "INTEGER" : arena_strdup(b->r->arena, type);
+    }
+    json_decref(rows);
+    return OK;
+}
+
+/* Says the engine's message at its place. The SELECT stood in a statement of its own, one line down. first_line: of the SQL in the file. */
+static void say_error(struct binder *b, struct model *m, const char *what, const char *sql, int first_line, int first_column, const struct err *err) {
+    const char *message;
+    int line = 2, column = 1;
+    BUF_SCOPE(shifted);
+    buf_char(&shifted, '\n');
+    buf_text(&shifted, sql);
+    if (!engine_error_place(b->r->arena, buf_cstr(&shifted), err->text, &message, &line, &column)) line = 2, column = 1;
+    bool first = line <= 2;
+    says(b, m, first_line + (first ? 0 : line - 2), first ? first_column + column - 1 : column, "%s%s", what, message);
+}
+
+static const struct flow_column *column_of(const struct flow_column *columns, size_t n, const char *name) {
+    for (size_t i = 0; i < n; i++) {
+        if (str_ieq(str_of(columns[i].name), str_of(name))) return &columns[i];
+    }
+    return NULL;
+}
+
+static const char *suggest_column(struct binder *b, const struct flow_column *columns, size_t n, const char *name) {
+    const char **names = arena_new_array(b->r->arena, const char *, n + 1);
+    for (size_t i = 0; i < n; i++) names[i] = columns[i].name;
+    return flow_suggest(b->r->arena, name, names, n);
+}
+
+/* ---- stand-ins ---- */
+
+static enum status make_table(struct binder *b, const char *schema, const char *name, const struct flow_column *columns, size_t n, bool hidden_too, struct err *err) {
+    BUF_SCOPE(sql);
+    buf_text(&sql, "CREATE SCHEMA IF NOT EXISTS ");
+    sql_name(&sql, schema);
+    buf_text(&sql, "; CREATE OR REPLACE TABLE ");
+    sql_table(&sql, schema, name);
+    buf_text(&sql, " (");
+    bool any = false;
+    for (size_t i = 0; i < n; i++) {
+        if (columns[i].hidden && !hidden_too) continue;
+        if (any) buf_text(&sql, ", ");
+        any = true;
+        sql_name(&sql, columns[i].name);
+        buf_printf(&sql, " %s", columns[i].type);
+    }
+    buf_char(&sql, ')');
+    return any ? work_rows(b->work, buf_cstr(&sql), NULL, err) : OK;
+}
+
+static enum status make_bronze(struct binder *b, struct err *err) {
+    for (size_t i = 0; b->bronze && i < b->bronze->tables_n; i++) {
+        const struct engine_table *t = &b->bronze->tables[i];
+        if (strcmp(t->schema, "bronze") != 0 || !t->columns_n) continue;
+        struct flow_column *columns = arena_new_array(b->r->arena, struct flow_column, t->columns_n);
+        for (size_t k = 0; k < t->columns_n; k++) columns[k] = (struct flow_column){.name = t->columns[k].name, .type = t->columns[k].type};
+        enum status st = make_table(b, t->schema, t->name, columns, t->columns_n, true, err);
+        if (st != OK) return st;
+    }
+    return OK;
+}
+
+/* ---- pieces of merge models ---- */
+
+static enum status piece_types(struct binder *b, struct model *m, const struct flow_column *out, size_t out_n, struct flow_column **pieces, size_t *n, struct err *err) {
+    enum status st = make_table(b, "this", "result", out, out_n, true, err);
+    if (st != OK) return st;
+    BUF_SCOPE(sql);
+    buf_text(&sql, "SELECT * FROM this.pieces UNION ALL BY NAME SELECT ");
+    sql_columns(&sql, "", *pieces, *n);
+    buf_text(&sql, " FROM this.result");
+    return describe(b, buf_cstr(&sql), pieces, n, err);
+}
+
+static bool same_types(const struct flow_column *a, const struct flow_column *b, size_t n, const char **differs) {
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(a[i].type, b[i].type) == 0) continue;
+        *differs = a[i].name;
+        return false;
+    }
+    return true;
+}
+
+static bool pieces_fit(struct binder *b, struct model *m, const struct flow_column *pieces, size_t n, const struct flow_column *out, size_t out_n) {
+    for (size_t i = 0; i < n; i++) {
+        if (column_of(out, out_n, pieces[i].name)) continue;
+        says(b, m, m->pub.rows_line, 1, "rows gives a column %s that the SELECT does not: its rows could not become pieces again (name it, and list it under state)", pieces[i].name);
+        return false;
+    }
+    return true;
+}
+
+/* Types of pieces and result depend on each other (a sum is wider than what it adds up): repeated until they hold still. */
+static enum status bind_merge(struct binder *b, struct model *m, struct flow_column **out, size_t *out_n, struct err *err) {
+    struct err local;
+    struct flow_column *pieces;
+    size_t n;
+    enum status st = describe(b, m->pub.rows, &pieces, &n, &local);
+    if (is_users_fault(st)) say_error(b, m, "rows: ", m->pub.rows, m->pub.rows_line, 1, &local);
+    if (st != OK) return is_users_fault(st) ? OK : err_set(err, st, "%s", local.text);
+    for (int round = 0;; round++) {
+        st = make_table(b, "this", "pieces", pieces, n, true, err);
+        if (st != OK) return st;
+        st = describe(b, m->pub.sql, out, out_n, &local);
+        if (is_users_fault(st)) say_error(b, m, "", m->pub.sql, m->pub.sql_line, m->sql_column, &local);
+        if (st != OK) return is_users_fault(st) ? OK : err_set(err, st, "%s", local.text);
+        if (!pieces_fit(b, m, pieces, n, *out, *out_n)) return OK;
+        struct flow_column *wider = pieces;
+        size_t wider_n = n;
+        st = piece_types(b, m, *out, *out_n, &wider, &wider_n, &local);
+        const char *differs = NULL;
+        if (is_users_fault(st)) says(b, m, m->pub.rows_line, 1, "rows and the SELECT do not fit together: %s", local.text);
+        if (st != OK) return is_users_fault(st) ? OK : err_set(err, st, "%s", local.text);
+        if (same_types(wider, pieces, n, &differs)) break;
+        if (round == PIECE_ROUNDS_MAX) {
+            says(b, m, m->pub.rows_line, 1, "the type of %s changes every time rows are merged; cast it in the SELECT", differs);
+            return OK;
+        }
+        pieces = wider;
+    }
+    m->piece_columns = pieces;
+    m->piece_columns_n = n;
+    return OK;
+}
+
+/* ---- names of the header ---- */
+
+static void check_names(struct binder *b, struct model *m, const char *what, const struct names_at *names) {
+    for (size_t i = 0; i < names->n; i++) {
+        const struct name_at *at = &names->list[i];
+        if (column_of(m->pub.columns, m->pub.columns_n, at->name)) continue;
+        if (at->line) {
+            says(b, m, at->line, at->column, "%s: the SELECT gives no column %s%s", what, at->name, suggest_column(b, m->pub.columns, m->pub.columns_n, at->name));
+        } else {
+            says(b, m, m->header_line, 1, "the newest row of a key is found by %s, which the SELECT does not give: add it, or say order", at->name);
+        }
+    }
+}
+
+static void check_header_names(struct binder *b, struct model *m) {
+    struct names_at time = {&m->time_at, m->time_at.name != NULL}, together = {&m->together_at, m->together_at.name != NULL};
+    check_names(b, m, "key", &m->key);
+    check_names(b, m, "time", &time);
+    check_names(b, m, "together", &together);
+    check_names(b, m, "within", &m->within);
+    check_names(b, m, "by", &m->by);
+    check_names(b, m, "state", &m->state);
+    bool event_key = m->key.n == 1 && strcmp(m->key.list[0].name, "_event_id") == 0; /* one row per event: nothing to choose from */
+    if (m->pub.kind == FLOW_STREAM && m->key.n && (m->order_given || !event_key)) check_names(b, m, "order", &m->order);
+    for (size_t i = 0; i < m->notes_n; i++) {
+        const struct name_at *at = &m->notes[i].column;
+        if (!column_of(m->pub.columns, m->pub.columns_n, at->name)) {
+            says(b, m, at->line, at->column, "columns: the SELECT gives no column %s%s", at->name, suggest_column(b, m->pub.columns, m->pub.columns_n, at->name));
+        }
+    }
+}
+
+/* A condition of the header over rows of `from`. */
+static enum status check_condition(struct binder *b, struct model *m, const char *what, const char *from, const char *sql_condition, struct err *err) {
+    BUF_SCOPE(sql);
+    struct err local;
+    struct flow_column *columns;
+    size_t n;
+    buf_printf(&sql, "SELECT 1 AS one FROM %s WHERE (%s)", from, sql_condition);
+    enum status st = describe(b, buf_cstr(&sql), &columns, &n, &local);
+    if (st == OK || !is_users_fault(st)) return st == OK ? OK : err_set(err, st, "%s", local.text);
+    const char *message;
+    int line, column;
+    (void)engine_error_place(b->r->arena, buf_cstr(&sql), local.text, &message, &line, &column);
+    says(b, m, m->header_line, 1, "%s: %s", what, message);
+    return OK;
+}
+
+static enum status binds(struct binder *b, const char *from, const char *sql_condition, bool *yes, struct err *err) {
+    BUF_SCOPE(sql);
+    struct err local;
+    struct flow_column *columns;
+    size_t n;
+    buf_printf(&sql, "SELECT 1 AS one FROM %s WHERE (%s)", from, sql_condition);
+    enum status st = describe(b, buf_cstr(&sql), &columns, &n, &local);
+    *yes = st == OK;
+    return st == OK || is_users_fault(st) ? OK : err_set(err, st, "%s", local.text);
+}
+
+static enum status check_conditions(struct binder *b, struct model *m, struct err *err) {
+    enum status st = OK;
+    BUF_SCOPE(self);
+    sql_table(&self, m->pub.schema, m->pub.name);
+    if (m->pub.deletes) st = check_condition(b, m, "deletes", buf_cstr(&self), m->pub.deletes, err);
+    m->drops_is_sql = m->pub.drops != NULL;
+    for (size_t i = 0; st == OK && m->drops_is_sql && i < m->pub.inputs_n; i++) {
+        const struct flow_input *in = &m->pub.inputs[i];
+        if (in->lookup || (in->model && in->model->kind == FLOW_VIEW)) continue;
+        BUF_SCOPE(from);
+        sql_table(&from, in->schema, in->name);
+        st = binds(b, buf_cstr(&from), m->pub.drops, &m->drops_is_sql, err);
+    }
+    if (st == OK && m->pub.emit.when) {
+        buf_text(&self, " AS old, ");
+        sql_table(&self, m->pub.schema, m->pub.name);
+        buf_text(&self, " AS new");
+        st = check_condition(b, m, "emit.when", buf_cstr(&self), m->pub.emit.when, err);
+    }
+    return st;
+}
+
+/* ---- what strategies need of the inputs ---- */
+
+static void check_by(struct binder *b, struct model *m) {
+    for (size_t k = 0; k < m->by.n; k++) {
+        const struct name_at *at = &m->by.list[k];
+        if (m->pub.merge) {
+            if (!column_of(m->piece_columns, m->piece_columns_n, at->name)) says(b, m, at->line, at->column, "by: rows gives no column %s", at->name);
+            continue;
+        }
+        for (size_t i = 0; i < m->pub.inputs_n; i++) {
+            const struct flow_input *in = &m->pub.inputs[i];
+            if (in->lookup || !in->model || in->model->kind == FLOW_VIEW || !in->model->bound) continue;
+            if (column_of(in->model->columns, in->model->columns_n, at->name)) continue;
+            says(b, m, at->line, at->column, "by: %s has no column %s; list it under lookups, or restate by other columns", in->full, at->name);
+        }
+    }
+}
+
+/* ---- one model ---- */
+
+static void take_columns(struct binder *b, struct model *m, struct flow_column *columns, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        for (size_t k = 0; k < m->notes_n; k++) {
+            if (str_ieq(str_of(m->notes[k].column.name), str_of(columns[i].name))) columns[i].description = m->notes[k].text;
+        }
+        for (size_t k = 0; k < m->state.n; k++) {
+            if (str_ieq(str_of(m->state.list[k].name), str_of(columns[i].name))) columns[i].hidden = true;
+        }
+        if (strcmp(columns[i].name, "_version") == 0) says(b, m, m->pub.sql_line, 1, "_version is a column of Cupel's own; name yours otherwise");
+    }
+    m->pub.columns = columns;
+    m->pub.columns_n = n;
+    m->pub.bound = true;
+}
+
+static bool inputs_bound(const struct model *m) {
+    for (size_t i = 0; i < m->needs_n; i++) {
+        if (!m->needs[i]->pub.bound) return false;
+    }
+    return true;
+}
+
+static enum status bind_select(struct binder *b, struct model *m, struct flow_column **columns, size_t *n, struct err *err) {
+    struct err local;
+    const char *sql = m->pub.kind == FLOW_REFERENCE ? reference_sql(b->r->arena, m) : m->pub.sql;
+    enum status st = describe(b, sql, columns, n, &local);
+    if (st == OK) return OK;
+    if (!is_users_fault(st) && m->pub.kind != FLOW_REFERENCE) return err_set(err, st, "%s", local.text);
+    if (m->pub.kind == FLOW_REFERENCE) {
+        says(b, m, 0, 0, "%s", local.text);
+    } else {
+        say_error(b, m, "", sql, m->pub.sql_line, m->sql_column, &local);
+    }
+    return OK;
+}
+
+static enum status bind_model(struct binder *b, struct model *m, struct err *err) {
+    if (m->broken || !inputs_bound(m)) return OK; /* said already, or said of what it reads */
+    struct flow_column *columns = NULL;
+    size_t n = 0;
+    enum status st = m->pub.merge ? bind_merge(b, m, &columns, &n, err) : bind_select(b, m, &columns, &n, err);
+    if (st != OK || m->broken) return st;
+    take_columns(b, m, columns, n);
+    check_header_names(b, m);
+    if (m->pub.kind == FLOW_INCREMENTAL && !m->broken) check_by(b, m);
+    st = make_table(b, m->pub.schema, m->pub.name, columns, n, true, err); /* conditions may look at state */
+    if (st == OK && !m->broken) st = check_conditions(b, m, err);
+    if (st == OK && m->state.n) st = make_table(b, m->pub.schema, m->pub.name, columns, n, false, err);
+    return st;
+}
+
+enum status bind_models(struct binder *b, struct err *err) {
+    must(b && b->work && b->set);
+    const char *file = b->r->problems->file;
+    enum status st = make_bronze(b, err);
+    for (size_t i = 0; i < b->set->n && st == OK; i++) st = bind_model(b, b->set->models[i], err);
+    b->r->problems->file = file;
+    return st;
+}

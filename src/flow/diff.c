@@ -1,0 +1,179 @@
+/* From a result to the table: the rows that differ, and the way they take into the table. */
+#include <string.h>
+
+#include "base/assert.h"
+#include "flow/run_priv.h"
+
+static void columns_of(struct buf *out, const struct run *run, const char *prefix) { sql_columns(out, prefix, run->m->pub.columns, run->m->pub.columns_n); }
+
+/* Equal rows are counted, so that tables with equal rows come out right too; NULLs are equal here. */
+enum status diff_make_from(struct run *run, const char *select, struct err *err) {
+    must(run && select);
+    BUF_SCOPE(columns);
+    columns_of(&columns, run, "");
+    const char *c = buf_cstr(&columns);
+    BUF_SCOPE(sql);
+    buf_printf(&sql,
+        "CREATE OR REPLACE TEMP TABLE _diff AS SELECT %s, count(*) FILTER (cupel_row_ IS NULL) AS cupel_n_, list(cupel_row_) FILTER (cupel_row_ IS NOT NULL) AS cupel_rows_ "
+        "FROM (SELECT %s, cupel_row_ FROM (%s) UNION ALL SELECT %s, NULL FROM temp._new) GROUP BY %s "
+        "HAVING count(*) FILTER (cupel_row_ IS NULL) <> count(*) FILTER (cupel_row_ IS NOT NULL)",
+        c, c, select, c, c);
+    enum status st = run_buf(run, &sql, NULL, err);
+    buf_printf(&sql, "CREATE OR REPLACE TEMP TABLE _del AS SELECT %s, unnest(cupel_rows_[cupel_n_ + 1:]) AS cupel_row_ FROM temp._diff WHERE len(cupel_rows_) > cupel_n_", c);
+    if (st == OK) st = run_buf(run, &sql, NULL, err);
+    buf_printf(&sql,
+        "CREATE OR REPLACE TEMP TABLE _ins AS SELECT %s FROM (SELECT *, unnest(range(cupel_n_ - coalesce(len(cupel_rows_), 0))) FROM temp._diff "
+        "WHERE cupel_n_ > coalesce(len(cupel_rows_), 0))",
+        c);
+    if (st == OK) st = run_buf(run, &sql, NULL, err);
+    return st;
+}
+
+enum status diff_make(struct run *run, const char *where, struct err *err) {
+    must(run && where);
+    BUF_SCOPE(select);
+    buf_text(&select, "SELECT ");
+    columns_of(&select, run, "");
+    buf_printf(&select, ", t_.rowid AS cupel_row_ FROM %s AS t_ WHERE %s", run->target, where);
+    return diff_make_from(run, buf_cstr(&select), err);
+}
+
+/* ---- tables ---- */
+
+static void create_table(struct buf *out, const struct run *run, const char *table) {
+    buf_printf(out, "CREATE TABLE IF NOT EXISTS %s (", table);
+    for (size_t i = 0; i < run->m->pub.columns_n; i++) {
+        sql_name(out, run->m->pub.columns[i].name);
+        buf_printf(out, " %s, ", run->m->pub.columns[i].type);
+    }
+    buf_text(out, "_version BIGINT); ");
+}
+
+enum status table_ensure(struct run *run, struct err *err) {
+    BUF_SCOPE(sql);
+    buf_text(&sql, "CREATE SCHEMA IF NOT EXISTS warehouse.");
+    sql_name(&sql, run->m->pub.schema);
+    buf_text(&sql, "; ");
+    create_table(&sql, run, run->m->table);
+    create_table(&sql, run, run->m->old_table);
+    if (run->m->pub.deletes) create_table(&sql, run, run->m->gone_table);
+    return run_buf(run, &sql, NULL, err);
+}
+
+/* ---- events of the difference ---- */
+
+static void event_value(struct buf *out, const struct run *run, const struct emit_column *column) {
+    if (column->sql) {
+        buf_printf(out, "(%s)", column->sql);
+        return;
+    }
+    BUF_SCOPE(value);
+    const struct flow_column *c = model_column(run->m, column->name);
+    bool instant = c && strcmp(c->type, "TIMESTAMP WITH TIME ZONE") == 0;
+    buf_text(&value, "CASE WHEN new.cupel_is_ THEN new.");
+    sql_name(&value, column->name);
+    buf_text(&value, " ELSE old.");
+    sql_name(&value, column->name);
+    buf_text(&value, " END");
+    buf_printf(out, instant ? "strftime(timezone('UTC', %s), '%%Y-%%m-%%dT%%H:%%M:%%S.%%fZ')" : "%s", buf_cstr(&value));
+}
+
+static void event_object(struct buf *out, const struct run *run) {
+    const struct flow_emit *emit = &run->m->pub.emit;
+    buf_text(out, "json_object(");
+    if (emit->type) {
+        buf_text(out, "'type', ");
+        sql_text(out, emit->type);
+    }
+    for (size_t i = 0; i < run->m->emit_columns_n; i++) {
+        buf_text(out, i || emit->type ? ", " : "");
+        sql_text(out, run->m->emit_columns[i].name);
+        buf_text(out, ", ");
+        event_value(out, run, &run->m->emit_columns[i]);
+    }
+    buf_char(out, ')');
+}
+
+/* Old and new row of a key are paired. The event's idempotency key names model, version and key: published twice it is one event. */
+static enum status emit_events(struct run *run, struct err *err) {
+    const struct flow_model *p = &run->m->pub;
+    BUF_SCOPE(sql);
+    buf_printf(&sql, "INSERT INTO warehouse.cupel.outbox SELECT %lld + row_number() OVER (), 'event', ", (long long)run->version * 1000000);
+    sql_text(&sql, p->emit.stream);
+    buf_text(&sql, ", json_object('key', concat_ws(':', ");
+    sql_text(&sql, p->full);
+    buf_printf(&sql, ", %lld", (long long)run->version);
+    for (size_t i = 0; i < p->key_n; i++) {
+        buf_text(&sql, ", coalesce(CAST(CASE WHEN new.cupel_is_ THEN new.");
+        sql_name(&sql, p->key[i]);
+        buf_text(&sql, " ELSE old.");
+        sql_name(&sql, p->key[i]);
+        buf_text(&sql, " END AS VARCHAR), '')");
+    }
+    buf_text(&sql, "), 'event', ");
+    event_object(&sql, run);
+    buf_printf(&sql, "), %lld, now() FROM (SELECT true AS cupel_is_, * FROM temp._del) AS old FULL JOIN (SELECT true AS cupel_is_, * FROM temp._ins) AS new ON ", (long long)run->version);
+    for (size_t i = 0; i < p->key_n; i++) {
+        buf_text(&sql, i ? " AND old." : "old.");
+        sql_name(&sql, p->key[i]);
+        buf_text(&sql, " IS NOT DISTINCT FROM new.");
+        sql_name(&sql, p->key[i]);
+    }
+    if (p->emit.when) buf_printf(&sql, " WHERE (%s)", p->emit.when);
+    return run_buf(run, &sql, NULL, err);
+}
+
+/* ---- apply ---- */
+
+static enum status count_changes(struct run *run, struct err *err) {
+    json_t *rows;
+    enum status st = run_sql(run, "SELECT (SELECT count(*) FROM temp._ins) AS i, (SELECT count(*) FROM temp._del) AS d", &rows, err);
+    if (st != OK) return st;
+    run->result->inserted += cell_int(json_array_get(rows, 0), "i");
+    run->result->deleted += cell_int(json_array_get(rows, 0), "d");
+    json_decref(rows);
+    return OK;
+}
+
+/* Between which times rows changed, for readers of cupel.changes. */
+static enum status note_buckets(struct run *run, struct err *err) {
+    const char *type = run->m->pub.time ? time_type(run->m) : NULL;
+    if (!type || (strcmp(type, "DATE") != 0 && strncmp(type, "TIMESTAMP", 9) != 0)) return OK;
+    BUF_SCOPE(sql);
+    BUF_SCOPE(time);
+    sql_name(&time, run->m->pub.time);
+    buf_printf(&sql, "SELECT epoch_us(CAST(min(%s) AS TIMESTAMPTZ)) AS a, epoch_us(CAST(max(%s) AS TIMESTAMPTZ)) AS b, count(%s) AS n FROM (SELECT %s FROM temp._ins UNION ALL SELECT %s FROM temp._del)",
+        buf_cstr(&time), buf_cstr(&time), buf_cstr(&time), buf_cstr(&time), buf_cstr(&time));
+    json_t *rows;
+    enum status st = run_buf(run, &sql, &rows, err);
+    if (st != OK) return st;
+    run->bucket_known = cell_int(json_array_get(rows, 0), "n") > 0;
+    run->bucket_min_us = cell_int(json_array_get(rows, 0), "a");
+    run->bucket_max_us = cell_int(json_array_get(rows, 0), "b");
+    json_decref(rows);
+    return OK;
+}
+
+enum status diff_apply(struct run *run, struct err *err) {
+    must(run && run->version);
+    int64_t inserted = run->result->inserted, deleted = run->result->deleted;
+    enum status st = count_changes(run, err);
+    inserted = run->result->inserted - inserted;
+    deleted = run->result->deleted - deleted;
+    if (st != OK || inserted + deleted == 0) return st;
+    bool in_place = run->target == run->m->table; /* not while it is rebuilt beside it */
+    BUF_SCOPE(columns);
+    columns_of(&columns, run, "");
+    BUF_SCOPE(sql);
+    if (deleted) {
+        int64_t slowest = state_slowest_reader(run->flow, run->m);
+        if (slowest != INT64_MAX && in_place) buf_printf(&sql, "INSERT INTO %s SELECT %s, %lld FROM temp._del; ", run->m->old_table, buf_cstr(&columns), (long long)run->version);
+        if (in_place) buf_printf(&sql, "DELETE FROM %s WHERE _version <= %lld; ", run->m->old_table, (long long)slowest);
+        buf_printf(&sql, "DELETE FROM %s WHERE rowid IN (SELECT cupel_row_ FROM temp._del); ", run->target);
+    }
+    if (inserted) buf_printf(&sql, "INSERT INTO %s SELECT %s, %lld FROM temp._ins", run->target, buf_cstr(&columns), (long long)run->version);
+    st = run_buf(run, &sql, NULL, err);
+    if (st == OK) st = note_buckets(run, err);
+    if (st == OK && run->m->pub.emit.stream && in_place) st = emit_events(run, err);
+    return st;
+}

@@ -1,0 +1,324 @@
+/* Loading: the files of models/, expectations/ and reference/ into a set of models. */
+#include <ctype.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/hash.h"
+#include "flow/flow_priv.h"
+
+struct loading {
+    struct flow *flow;
+    struct model_reader reader;
+    struct model_set *set;
+    size_t cap;
+};
+
+static const char *dir_of(const struct loading *l, const char *below) { return arena_printf(l->reader.arena, "%s/%s", l->flow->options.dir, below); }
+
+/* The name of a file without its ending; NULL: not such a file. */
+static const char *stem(struct arena *arena, const char *name, const char *ending) {
+    size_t n = strlen(name), e = strlen(ending);
+    return n > e && name[0] != '.' && strcmp(name + n - e, ending) == 0 ? arena_strndup(arena, name, n - e) : NULL;
+}
+
+static bool add_model(struct loading *l, struct model *m) {
+    if (l->set->n == MODELS_MAX) {
+        config_problem_add(l->reader.problems, false, 0, 0, "more than %d models", MODELS_MAX);
+        return false;
+    }
+    if (l->set->n == l->cap) {
+        struct model **old = l->set->models;
+        l->cap = l->cap ? l->cap * 2 : 64;
+        l->set->models = arena_new_array(l->reader.arena, struct model *, l->cap);
+        if (old) memcpy(l->set->models, old, l->set->n * sizeof *old);
+    }
+    l->set->models[l->set->n++] = m;
+    (void)map_put(l->set->by_name, str_of(m->pub.full), m);
+    return true;
+}
+
+static enum status read_file(struct loading *l, const char *path, size_t max, struct str *out, struct err *err) {
+    const struct fs *fs = l->flow->options.host->fs;
+    return fs_read_all(fs, l->reader.arena, path, max, out, err);
+}
+
+/* A folder that is not there has no files. */
+static enum status list_dir(struct loading *l, const char *path, struct fs_entry **entries, size_t *n, struct err *err) {
+    const struct fs *fs = l->flow->options.host->fs;
+    *n = 0;
+    if (!fs_exists(fs, path)) return OK;
+    return fs->list(fs->self, l->reader.arena, path, entries, n, err);
+}
+
+/* ---- models/<schema>/<name>.sql ---- */
+
+static bool name_problem(struct loading *l, const char *schema, const char *name) {
+    static const char *const ours[] = {"bronze", "ref", "cupel", "cupel_old", "quarantine", "this", "warehouse", "temp", "main", "information_schema"};
+    if (!config_name_valid(str_of(schema)) || !config_name_valid(str_of(name))) {
+        config_problem_add(l->reader.problems, false, 0, 0, "schema and model are named with small letters, digits and _");
+        return true;
+    }
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) {
+        if (strcmp(schema, ours[i]) != 0) continue;
+        config_problem_add(l->reader.problems, false, 0, 0, "the schema %s is Cupel's own; put the model into another folder", schema);
+        return true;
+    }
+    return false;
+}
+
+static enum status load_schema(struct loading *l, const char *schema, struct err *err) {
+    struct fs_entry *entries;
+    size_t n;
+    enum status st = list_dir(l, dir_of(l, arena_printf(l->reader.arena, "models/%s", schema)), &entries, &n, err);
+    for (size_t i = 0; i < n && st == OK; i++) {
+        const char *name = stem(l->reader.arena, entries[i].name, ".sql");
+        if (!name || entries[i].stat.is_dir) continue;
+        const char *file = arena_printf(l->reader.arena, "models/%s/%s.sql", schema, name);
+        struct str text;
+        l->reader.problems->file = file;
+        if (name_problem(l, schema, name)) continue;
+        st = read_file(l, dir_of(l, file), MODEL_FILE_BYTES_MAX, &text, err);
+        if (st != OK) return err_prefix(err, "%s", file);
+        struct model *m = model_read(&l->reader, file, schema, name, text);
+        if (m && !add_model(l, m)) return OK;
+    }
+    return st;
+}
+
+static enum status load_models(struct loading *l, struct err *err) {
+    struct fs_entry *entries;
+    size_t n;
+    enum status st = list_dir(l, dir_of(l, "models"), &entries, &n, err);
+    for (size_t i = 0; i < n && st == OK; i++) {
+        if (entries[i].stat.is_dir && entries[i].name[0] != '.') st = load_schema(l, entries[i].name, err);
+        if (entries[i].stat.is_file && stem(l->reader.arena, entries[i].name, ".sql")) {
+            l->reader.problems->file = arena_printf(l->reader.arena, "models/%s", entries[i].name);
+            config_problem_add(l->reader.problems, false, 0, 0, "models stand in the folder of their schema: models/<schema>/%s", entries[i].name);
+        }
+    }
+    return st;
+}
+
+/* ---- reference/<name>.csv ---- */
+
+static char *hash_text(struct arena *arena, struct str a, struct str b) {
+    struct hash128 x = hash128_keyed(1, a.p, a.n), y = hash128_keyed(2, b.p, b.n);
+    return arena_printf(arena, "%016llx%016llx", (unsigned long long)(x.lo ^ y.hi), (unsigned long long)(x.hi ^ y.lo));
+}
+
+static enum status load_reference(struct loading *l, const char *name, struct err *err) {
+    struct arena *arena = l->reader.arena;
+    struct model *m = arena_new_one(arena, struct model);
+    const char *file = arena_printf(arena, "reference/%s.csv", name), *settings = dir_of(l, arena_printf(arena, "reference/%s.yaml", name));
+    m->pub = (struct flow_model){.schema = "ref", .name = name, .full = arena_printf(arena, "ref.%s", name), .file = file, .kind = FLOW_REFERENCE, .sql = "", .sql_line = 1};
+    m->source_path = dir_of(l, file);
+    struct str content = STR_NULL, yaml = STR_NULL;
+    enum status st = read_file(l, m->source_path, 64u << 20, &content, err);
+    if (st == OK && fs_exists(l->flow->options.host->fs, settings)) {
+        st = read_file(l, settings, MODEL_FILE_BYTES_MAX, &yaml, err);
+        l->reader.problems->file = arena_printf(arena, "reference/%s.yaml", name);
+        if (st == OK) reference_read_types(&l->reader, m, yaml);
+    }
+    if (st != OK) return err_prefix(err, "%s", file);
+    m->content_hash = hash_text(arena, content, yaml);
+    l->reader.problems->file = file;
+    if (!config_name_valid(str_of(name))) {
+        config_problem_add(l->reader.problems, false, 0, 0, "a reference is named with small letters, digits and _");
+        return OK;
+    }
+    add_model(l, m);
+    return OK;
+}
+
+static enum status load_references(struct loading *l, struct err *err) {
+    struct fs_entry *entries;
+    size_t n;
+    enum status st = list_dir(l, dir_of(l, "reference"), &entries, &n, err);
+    for (size_t i = 0; i < n && st == OK; i++) {
+        const char *name = stem(l->reader.arena, entries[i].name, ".csv");
+        if (name && entries[i].stat.is_file) st = load_reference(l, name, err);
+    }
+    return st;
+}
+
+/* ---- syntax trees ---- */
+
+static enum status read_tree(struct loading *l, struct engine_work *work, struct model *m, const char *sql, const struct name_at *at, struct err *err) {
+    BUF_SCOPE(text);
+    buf_text(&text, "SELECT CAST(json_serialize_sql(");
+    sql_text(&text, sql);
+    buf_text(&text, ") AS VARCHAR) AS tree");
+    json_t *rows;
+    struct err local;
+    enum status st = work_rows(work, buf_cstr(&text), &rows, err);
+    if (st != OK) return st;
+    const char *tree = cell_text(json_array_get(rows, 0), "tree");
+    size_t error_at = 0;
+    st = graph_read_tree(l->reader.arena, m, str_of(tree ? tree : ""), at, &error_at, &local);
+    json_decref(rows);
+    if (st == E_UNSUPPORTED) graph_scan_words(l->reader.arena, m, sql, at);
+    if (st != E_INVALID) return OK;
+    int line = at ? at->line : 0, column = at ? at->column : 0;
+    if (!at) model_place(m, error_at, &line, &column);
+    l->reader.problems->file = m->pub.file;
+    config_problem_add(l->reader.problems, false, line, column, "%s", local.text);
+    m->broken = true;
+    return OK;
+}
+
+/* Without an engine the words must do. */
+static enum status read_trees(struct loading *l, struct engine_work *work, struct err *err) {
+    enum status st = OK;
+    for (size_t i = 0; i < l->set->n && st == OK; i++) {
+        struct model *m = l->set->models[i];
+        if (m->pub.kind == FLOW_REFERENCE) continue;
+        struct name_at rows_at = {"rows", m->pub.rows_line, 1};
+        if (!work) {
+            graph_scan_words(l->reader.arena, m, m->pub.sql, NULL);
+            if (m->pub.rows) graph_scan_words(l->reader.arena, m, m->pub.rows, &rows_at);
+            continue;
+        }
+        st = read_tree(l, work, m, m->pub.sql, NULL, err);
+        if (st == OK && m->pub.rows) st = read_tree(l, work, m, m->pub.rows, &rows_at, err);
+    }
+    return st;
+}
+
+/* ---- what is derived once ---- */
+
+static const char *table_name(struct arena *arena, const char *schema, const char *name) {
+    BUF_SCOPE(out);
+    buf_text(&out, "warehouse.");
+    sql_table(&out, schema, name);
+    return arena_strdup(arena, buf_cstr(&out));
+}
+
+static void add_names(struct buf *out, const char *what, const char *const *names, size_t n) {
+    buf_printf(out, "%s:", what);
+    for (size_t i = 0; i < n; i++) buf_printf(out, "%s,", names[i]);
+    buf_char(out, '\n');
+}
+
+/* What decides the content of the table. Descriptions, owners and tags do not. */
+static void meaning(const struct model *m, const char *timezone, struct buf *out) {
+    const struct flow_model *p = &m->pub;
+    buf_printf(out, "kind:%d bucket:%d merge:%d expands:%d within:%lld lookback:%lld zone:%s\n", (int)p->kind, (int)p->bucket, p->merge, p->expands,
+        (long long)p->within_time_ms, (long long)p->lookback_ms, p->bucket ? timezone : "");
+    add_names(out, "key", p->key, p->key_n);
+    add_names(out, "order", p->order, p->order_n);
+    add_names(out, "within", p->within, p->within_n);
+    add_names(out, "by", p->by, p->by_n);
+    add_names(out, "state", p->state, p->state_n);
+    const char *texts[] = {p->together, p->time, p->rows, p->deletes, p->sql, m->types_sql};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) buf_printf(out, "%zu:%s\n", i, texts[i] ? texts[i] : "");
+    for (size_t i = 0; i < p->columns_n; i++) buf_printf(out, "column:%s %s\n", p->columns[i].name, p->columns[i].type ? p->columns[i].type : "");
+    for (size_t i = 0; i < p->inputs_n; i++) {
+        const struct flow_input *in = &p->inputs[i];
+        buf_printf(out, "input:%s %d %lld %d %s\n", in->full, in->lookup, (long long)in->reads_ms, in->reads_until_next, in->model && in->model->kind == FLOW_VIEW ? in->model->fingerprint : "");
+    }
+}
+
+static void columns_json(const struct model *m, struct buf *out) {
+    struct json_writer w = json_write_to(out);
+    json_begin_array(&w);
+    for (size_t i = 0; i < m->pub.columns_n; i++) {
+        const struct flow_column *c = &m->pub.columns[i];
+        json_begin_object(&w);
+        json_put_text(&w, "name", c->name);
+        json_put_text(&w, "type", c->type);
+        if (c->description) json_put_text(&w, "comment", c->description);
+        if (c->hidden) json_put_bool(&w, "hidden", true);
+        json_end_object(&w);
+    }
+    json_end_array(&w);
+}
+
+void model_finish(struct arena *arena, struct model *m, const char *timezone) {
+    must(arena && m);
+    const char *schema = m->pub.schema, *name = m->pub.name, *below = arena_printf(arena, "%s__%s", schema, name);
+    m->table = table_name(arena, schema, name);
+    m->next_table = table_name(arena, schema, arena_printf(arena, "%s__next", name));
+    m->old_table = table_name(arena, "cupel_old", below);
+    m->gone_table = table_name(arena, "cupel_old", arena_printf(arena, "%s__gone", below));
+    m->quarantine_table = table_name(arena, "quarantine", below);
+    m->next_gone = table_name(arena, "cupel_old", arena_printf(arena, "%s__next_gone", below));
+    m->next_quarantine = table_name(arena, "cupel_old", arena_printf(arena, "%s__next_quarantine", below));
+    BUF_SCOPE(text);
+    meaning(m, timezone, &text);
+    m->pub.fingerprint = hash_text(arena, buf_view(&text), STR_NULL);
+    buf_clear(&text);
+    columns_json(m, &text);
+    m->columns_json = arena_strdup(arena, buf_cstr(&text));
+}
+
+/* ---- all of it ---- */
+
+static enum status look_at_models(struct loading *l, struct engine_work *work, const struct engine_view *bronze, struct err *err) {
+    enum status st = read_trees(l, work, err);
+    if (st != OK) return st;
+    graph_resolve(&l->reader, l->set, bronze);
+    if (work) {
+        struct binder binder = {.r = &l->reader, .set = l->set, .work = work, .bronze = bronze};
+        st = bind_models(&binder, err);
+    }
+    l->set->pub = arena_new_array(l->reader.arena, const struct flow_model *, l->set->n + 1);
+    for (size_t i = 0; i < l->set->n && st == OK; i++) {
+        model_finish(l->reader.arena, l->set->models[i], l->flow->options.timezone);
+        l->set->pub[i] = &l->set->models[i]->pub;
+    }
+    return st;
+}
+
+static enum status with_engine(struct loading *l, struct err *err) {
+    const struct flow_options *o = &l->flow->options;
+    if (!o->engine) return look_at_models(l, NULL, NULL, err);
+    struct lake_pin *pin = NULL;
+    struct engine_work *work = NULL;
+    enum status st = o->lake ? lake_pin(o->lake, &pin, err) : OK;
+    const struct engine_view *view = pin ? lake_pin_view(pin) : NULL;
+    if (st == OK) st = engine_work_begin(o->engine, view, NULL, 0, 0, &work, err);
+    if (st == OK) {
+        ARENA_SCOPE(scratch);
+        st = work_rows(work, arena_printf(scratch, "SET TimeZone = '%s'", o->timezone), NULL, err);
+    }
+    if (st == OK) st = look_at_models(l, work, view, err);
+    if (work) engine_work_end(&work);
+    if (pin) lake_unpin(&pin);
+    return st;
+}
+
+static void put_in_place(struct flow *flow, struct model_set *set) {
+    WITH_LOCK(&flow->lock);
+    set->older = flow->set;
+    flow->set = set;
+}
+
+static void free_set(struct model_set *set) {
+    map_free(&set->by_name);
+    struct arena *arena = set->arena;
+    arena_free(&arena);
+}
+
+enum status flow_load(struct flow *flow, struct config_problems *problems, struct err *err) {
+    must(flow && problems);
+    WITH_LOCK(&flow->load_lock);
+    struct arena *arena = arena_new();
+    struct model_set *set = arena_new_one(arena, struct model_set);
+    set->arena = arena;
+    set->by_name = map_new();
+    const char *file = problems->file;
+    size_t errors = problems->errors;
+    struct loading l = {.flow = flow, .reader = {arena, problems}, .set = set};
+    enum status st = load_references(&l, err);
+    if (st == OK) st = load_models(&l, err);
+    if (st == OK) st = with_engine(&l, err);
+    problems->file = file;
+    config_problems_sort(problems);
+    if (st == OK && problems->errors > errors) st = err_set(err, E_CONFIG, "%zu errors in models, expectations or references", problems->errors - errors);
+    if (st == OK) {
+        put_in_place(flow, set);
+    } else {
+        free_set(set);
+    }
+    return st;
+}

@@ -1,0 +1,303 @@
+/* Runs: which models, in which order, by which strategy, again when the engine died; and how a failure is noted. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "flow/run_priv.h"
+
+/* ---- one run of a model at a time ---- */
+
+static void lock_model(struct flow *flow, const char *full) {
+    mutex_lock(&flow->lock);
+    while (map_get(flow->running, str_of(full))) condition_wait(&flow->ended, &flow->lock);
+    (void)map_put(flow->running, str_of(full), flow);
+    mutex_unlock(&flow->lock);
+}
+
+static void unlock_model(struct flow *flow, const char *full) {
+    mutex_lock(&flow->lock);
+    (void)map_remove(flow->running, str_of(full));
+    condition_broadcast(&flow->ended);
+    mutex_unlock(&flow->lock);
+}
+
+/* ---- what moved ---- */
+
+static struct position copy_position(struct arena *arena, const struct position *from) {
+    struct position to = *from;
+    to.offsets = arena_new_array(arena, uint64_t, from->offsets_n + 1u);
+    if (from->offsets_n) memcpy(to.offsets, from->offsets, from->offsets_n * sizeof *to.offsets);
+    return to;
+}
+
+/* Inputs without views: those stand in the list with all that they read. */
+static void take_inputs(struct run *run) {
+    const struct flow_model *p = &run->m->pub;
+    run->inputs = arena_new_array(run->arena, struct run_input, p->inputs_n + 1);
+    for (size_t i = 0; i < p->inputs_n; i++) {
+        if (p->inputs[i].model && p->inputs[i].model->kind == FLOW_VIEW) continue;
+        struct run_input *in = &run->inputs[run->inputs_n++];
+        *in = (struct run_input){.in = &p->inputs[i], .model = p->inputs[i].model ? model_of(p->inputs[i].model) : NULL};
+        in->stored = in->known = state_position(run->flow, run->arena, p->full, p->inputs[i].full, &in->from);
+        in->to = copy_position(run->arena, &in->from);
+    }
+}
+
+/* A model before the first run of what it reads can see nothing. */
+static const char *missing_input(struct run *run) {
+    for (size_t i = 0; i < run->inputs_n; i++) {
+        struct table_state t;
+        if (run->inputs[i].model && !state_table(run->flow, run->inputs[i].in->full, &t)) return run->inputs[i].in->full;
+    }
+    return NULL;
+}
+
+static void restate_all(struct run *run, bool swap, const char *why) {
+    run->restate_all = true;
+    run->swap = run->swap || swap;
+    if (!run->why) run->why = why;
+}
+
+static void look_at_input(struct run *run, struct run_input *in) {
+    struct table_state t = {0};
+    if (!in->model) {
+        in->moved = true; /* the log and the lake are asked by looking */
+        return;
+    }
+    (void)state_table(run->flow, in->in->full, &t);
+    in->moved = !in->known || t.version > in->from.version;
+    if (!in->moved) return;
+    if (in->in->lookup) restate_all(run, false, arena_printf(run->arena, "look-up %s changed", in->in->full));
+    if (in->known && t.rebuilt > in->from.version) restate_all(run, false, arena_printf(run->arena, "%s was rebuilt", in->in->full));
+}
+
+/* How the model must be run. false: no input moved. */
+static bool plan(struct run *run) {
+    const char *built = state_built(run->flow, run->arena, run->m->pub.full);
+    struct table_state t;
+    run->exists = state_table(run->flow, run->m->pub.full, &t);
+    bool moved = false;
+    for (size_t i = 0; i < run->inputs_n; i++) {
+        look_at_input(run, &run->inputs[i]);
+        moved = moved || run->inputs[i].moved;
+    }
+    if (!run->exists) restate_all(run, true, "there is no table yet");
+    if (built && strcmp(built, run->m->pub.fingerprint) != 0) restate_all(run, true, "its SQL, settings or columns changed");
+    if (run->options->full_refresh) restate_all(run, false, "asked for");
+    for (size_t i = 0; i < run->inputs_n; i++) {
+        if (!run->inputs[i].known && run->exists) restate_all(run, false, "a new input");
+    }
+    return moved || run->restate_all || run->options->force || run->options->from_us || run->options->to_us;
+}
+
+/* References have no inputs but their file. */
+static bool plan_reference(struct run *run) {
+    struct table_state t;
+    const char *built = state_built(run->flow, run->arena, run->m->pub.full);
+    run->exists = state_table(run->flow, run->m->pub.full, &t);
+    run->swap = !run->exists;
+    run->restate_all = true;
+    run->why = "its file changed";
+    return !built || strcmp(built, run->m->pub.fingerprint) != 0 || run->options->full_refresh || run->options->force;
+}
+
+static bool plan_view(struct run *run) {
+    const char *built = state_built(run->flow, run->arena, run->m->pub.full);
+    return !built || strcmp(built, run->m->pub.fingerprint) != 0;
+}
+
+static const char *strategy_of(const struct run *run) {
+    const struct flow_model *p = &run->m->pub;
+    if (p->kind == FLOW_VIEW) return "view";
+    if (p->kind == FLOW_REFERENCE) return "reference";
+    if (run->restate_all) return "rebuild";
+    if (p->kind == FLOW_FULL) return "full";
+    if (p->kind == FLOW_STREAM) return "stream";
+    return p->merge ? "merge" : p->by_n ? "by" : "bucket";
+}
+
+static enum status dispatch(struct run *run, struct err *err) {
+    const struct flow_model *p = &run->m->pub;
+    if (p->kind == FLOW_VIEW) return run_view(run, err);
+    if (p->kind == FLOW_STREAM) return run_stream(run, err);
+    if (run->restate_all || p->kind == FLOW_FULL || p->kind == FLOW_REFERENCE) return run_whole(run, err);
+    bool by_hand = run->options->from_us || run->options->to_us;
+    if (by_hand && !p->bucket) return run_whole(run, err);
+    return p->merge ? run_merge(run, err) : p->by_n ? run_by(run, err) : run_bucket(run, err);
+}
+
+/* ---- schema changes that the model refuses ---- */
+
+static enum status refuse_schema_change(struct run *run, struct err *err) {
+    if (!run->swap || !run->exists || run->m->pub.on_schema_change != FLOW_SCHEMA_FAIL || run->options->full_refresh) return OK;
+    enum status st = run_session(run, false, NULL, err);
+    BUF_SCOPE(sql);
+    buf_text(&sql, "SELECT columns FROM warehouse.cupel.models WHERE model = ");
+    sql_text(&sql, run->m->pub.full);
+    json_t *rows = NULL;
+    if (st == OK) st = run_buf(run, &sql, &rows, err);
+    if (st != OK) return st;
+    const char *columns = cell_text(json_array_get(rows, 0), "columns");
+    bool same = columns && strcmp(columns, run->m->columns_json) == 0;
+    json_decref(rows);
+    run_session_end(run);
+    return same ? OK : err_set(err, E_CONFLICT, "its columns changed and on_schema_change is fail; run it with --full-refresh to take them over");
+}
+
+/* ---- one attempt ---- */
+
+static void new_run_id(struct arena *arena, struct flow *flow, const char **out) {
+    uint64_t random;
+    host_random(&random, sizeof random);
+    *out = arena_printf(arena, "%012llx%08llx", (unsigned long long)host_wall_ms(flow->options.host), (unsigned long long)(random & 0xffffffff));
+}
+
+static struct run begin_run(struct flow *flow, const struct model_set *set, const struct model *m, const struct flow_run_options *options, struct arena *arena,
+    struct flow_model_result *result) {
+    const char *run_id;
+    new_run_id(arena, flow, &run_id);
+    *result = (struct flow_model_result){.model = m->pub.full, .status = FLOW_UNCHANGED, .run_id = run_id, .strategy = ""};
+    return (struct run){.flow = flow, .set = set, .m = m, .options = options, .arena = arena, .result = result, .log = BUF_INIT, .started_us = host_wall_us(flow->options.host),
+        .target = m->table, .target_gone = m->gone_table, .target_quarantine = m->quarantine_table};
+}
+
+static enum status attempt(struct run *run, bool *had_work, struct err *err) {
+    enum flow_kind kind = run->m->pub.kind;
+    enum status st = state_load(run->flow, err);
+    if (st != OK) return st;
+    if (!run->m->pub.bound) return err_set(err, E_CONFIG, "the model could not be bound; cupel check says why");
+    take_inputs(run);
+    const char *missing = kind == FLOW_VIEW || kind == FLOW_REFERENCE ? NULL : missing_input(run);
+    if (missing) return err_set(err, E_NOT_FOUND, "%s has no table yet", missing);
+    bool moved = kind == FLOW_REFERENCE ? plan_reference(run) : kind == FLOW_VIEW ? plan_view(run) : plan(run);
+    *had_work = moved || run->options->verify;
+    if (!*had_work) return OK;
+    run->result->strategy = run->options->verify ? "verify" : strategy_of(run);
+    if (run->options->verify) return run_verify(run, err);
+    st = refuse_schema_change(run, err);
+    return st == OK ? dispatch(run, err) : st;
+}
+
+static void note_seen_tables(const struct run *run) {
+    for (size_t i = 0; i < run->inputs_n; i++) {
+        const struct run_input *in = &run->inputs[i];
+        if (in->table) state_note_seen(run->flow, run->m->pub.full, in->in->full, (struct seen_table){in->seen_version, in->before});
+    }
+}
+
+/* The failed run goes into the history, in a transaction of its own; when that fails too, the log has it. */
+static void record_failure(struct run *run, const char *why) {
+    run->result->error = arena_strdup(run->arena, why);
+    if (run->work) engine_work_end(&run->work);
+    if (run->options->dry_run || run->options->verify) return;
+    run->version = 0;
+    BUF_SCOPE(sql);
+    buf_text(&sql, "BEGIN;\n");
+    run_put_history(&sql, run, "failed");
+    run_put_checks(&sql, run);
+    buf_text(&sql, "COMMIT");
+    struct err err;
+    struct engine_work *work = NULL;
+    enum status st = engine_work_begin(run->flow->options.engine, NULL, NULL, 0, 0, &work, &err);
+    if (st == OK) st = work_rows(work, buf_cstr(&sql), NULL, &err);
+    if (work) engine_work_end(&work);
+    if (st != OK) log_warn("flow", "a failed run could not be noted", LOG_STR("model", run->m->pub.full), LOG_STR("error", err.text), NULL);
+}
+
+static void finish(struct run *run, enum status st, bool had_work, const struct err *err) {
+    struct flow_model_result *r = run->result;
+    if (run->log.n) r->sql = arena_strdup(run->arena, buf_cstr(&run->log));
+    r->ms = (double)(host_wall_us(run->flow->options.host) - run->started_us) / 1000.0;
+    if (st == OK) {
+        r->status = !had_work ? FLOW_UNCHANGED : run->options->dry_run ? FLOW_PLANNED : FLOW_DONE;
+        if (had_work && run->why && !r->detail) r->detail = run->why;
+        if (had_work && !run->options->dry_run) note_seen_tables(run);
+    } else if (st == E_CANCELLED || (st == E_NOT_FOUND && !run->work && !run->log.n)) {
+        r->status = FLOW_SKIPPED;
+        r->error = arena_strdup(run->arena, err->text);
+    } else {
+        r->status = FLOW_FAILED;
+        record_failure(run, err->text);
+        log_warn("flow", "a run failed", LOG_STR("model", run->m->pub.full), LOG_STR("error", err->text), NULL);
+    }
+    run_session_end(run);
+    buf_free(&run->log);
+}
+
+/* The engine died, or another session was quicker: what is not committed is gone, so everything is done again. */
+static bool may_repeat(enum status st) { return st == E_UNAVAILABLE || st == E_CONFLICT; }
+
+static void run_model(struct flow *flow, const struct model_set *set, const struct model *m, const struct flow_run_options *options, struct arena *arena, struct flow_model_result *result) {
+    lock_model(flow, m->pub.full);
+    for (int tries = 1;; tries++) {
+        struct err err = {0};
+        bool had_work = false;
+        struct run run = begin_run(flow, set, m, options, arena, result);
+        enum status st = attempt(&run, &had_work, &err);
+        bool again = may_repeat(st) && tries < ATTEMPTS_MAX && flow->options.engine;
+        if (!again) {
+            finish(&run, st, had_work, &err);
+            break;
+        }
+        log_info("flow", "a run is repeated", LOG_STR("model", m->pub.full), LOG_STR("error", err.text), NULL);
+        run_session_end(&run);
+        buf_free(&run.log);
+        state_forget(flow);
+    }
+    unlock_model(flow, m->pub.full);
+}
+
+/* ---- many ---- */
+
+static enum status choose(const struct model_set *set, struct arena *arena, const struct flow_run_options *options, bool **chosen, struct err *err) {
+    *chosen = arena_new_array(arena, bool, set->n + 1);
+    for (size_t i = 0; i < set->n && !options->n; i++) (*chosen)[i] = true;
+    for (size_t i = 0; i < options->n; i++) {
+        const struct model *m = map_get(set->by_name, str_of(options->models[i]));
+        if (!m) {
+            const char **names = arena_new_array(arena, const char *, set->n + 1);
+            for (size_t k = 0; k < set->n; k++) names[k] = set->models[k]->pub.full;
+            return err_set(err, E_NOT_FOUND, "there is no model %s%s", options->models[i], flow_suggest(arena, options->models[i], names, set->n));
+        }
+        (*chosen)[m->place] = true;
+    }
+    return OK;
+}
+
+/* The model that it needs and that failed or was skipped because of that, in this call. */
+static const char *failed_need(const struct model *m, struct flow_model_result *const *by_place) {
+    for (size_t i = 0; i < m->needs_n; i++) {
+        const struct flow_model_result *r = by_place[m->needs[i]->place];
+        if (r && (r->status == FLOW_FAILED || r->status == FLOW_SKIPPED)) return r->model;
+    }
+    return NULL;
+}
+
+enum status flow_run(struct flow *flow, struct arena *arena, const struct flow_run_options *options, struct flow_model_result **out, size_t *n, struct err *err) {
+    must(flow && arena && options && out && n);
+    if (!flow->options.engine) return err_set(err, E_UNAVAILABLE, "there is no engine: models cannot run");
+    const struct model_set *set = flow_set(flow);
+    bool *chosen;
+    enum status st = choose(set, arena, options, &chosen, err);
+    if (st != OK) return st;
+    struct flow_model_result *results = arena_new_array(arena, struct flow_model_result, set->n + 1);
+    struct flow_model_result **by_place = arena_new_array(arena, struct flow_model_result *, set->n + 1);
+    size_t done = 0;
+    for (size_t i = 0; i < set->n; i++) {
+        const struct model *m = set->models[i];
+        if (!chosen[i]) continue;
+        struct flow_model_result *r = by_place[i] = &results[done++];
+        const char *failed = failed_need(m, by_place);
+        if (failed) {
+            *r = (struct flow_model_result){.model = m->pub.full, .status = FLOW_SKIPPED, .strategy = "", .error = arena_printf(arena, "%s failed", failed)};
+        } else {
+            run_model(flow, set, m, options, arena, r);
+        }
+        if (options->progress) options->progress(options->context, r);
+    }
+    *out = results;
+    *n = done;
+    bool cancelled = options->cancelled && options->cancelled(options->context);
+    return cancelled ? err_set(err, E_CANCELLED, "the run was cancelled") : OK;
+}

@@ -1,0 +1,477 @@
+/* Stream models: what is new of the inputs goes through the SQL; of each key the newest rows stay. Rebuilds read bronze in waves into a table beside the old one. */
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/event_id.h"
+#include "flow/run_priv.h"
+
+static bool is_bronze(const struct run_input *in) { return in->in->kind == FLOW_INPUT_EVENTS || in->in->kind == FLOW_INPUT_LANDING; }
+
+/* ---- how far bronze was read ---- */
+
+static void grow_offsets(struct run *run, struct position *to, uint16_t n) {
+    if (n <= to->offsets_n) return;
+    uint64_t *longer = arena_new_array(run->arena, uint64_t, n);
+    if (to->offsets_n) memcpy(longer, to->offsets, to->offsets_n * sizeof *longer);
+    to->offsets = longer;
+    to->offsets_n = n;
+}
+
+static void take_end(struct run *run, struct run_input *in, const json_t *row) {
+    int64_t received = cell_int(row, "r"), rows = cell_int(row, "n");
+    const char *id = cell_text(row, "id");
+    struct event_id parsed;
+    struct event_address address = {0};
+    if (!rows || !id || !event_id_parse(str_of(id), &parsed) || !event_id_read(parsed, &address)) return;
+    uint16_t partition = in->in->kind == FLOW_INPUT_EVENTS ? address.partition : 0;
+    grow_offsets(run, &in->to, (uint16_t)(partition + 1u));
+    if (address.offset + 1 > in->to.offsets[partition]) in->to.offsets[partition] = address.offset + 1;
+    if (received > in->to.received_us) in->to.received_us = received;
+    if (received > run->as_of_received_us) run->as_of_received_us = received;
+    in->rows += rows;
+    if (!in->in->lookup) run->result->rows_in += rows;
+}
+
+enum status run_bronze_ends(struct run *run, struct err *err) {
+    must(run);
+    enum status st = OK;
+    for (size_t i = 0; i < run->inputs_n && st == OK; i++) {
+        struct run_input *in = &run->inputs[i];
+        if (!is_bronze(in)) continue;
+        BUF_SCOPE(sql);
+        bool stream = in->in->kind == FLOW_INPUT_EVENTS;
+        buf_printf(&sql, "SELECT CAST(max(_event_id) AS VARCHAR) AS id, epoch_us(max(_received_at)) AS r, count(*) AS n FROM ");
+        if (stream) buf_clear(&sql), buf_text(&sql, "SELECT CAST(arg_max(_event_id, _offset) AS VARCHAR) AS id, epoch_us(max(_received_at)) AS r, count(*) AS n FROM ");
+        sql_table(&sql, in->in->schema, in->in->name);
+        if (stream) buf_text(&sql, " GROUP BY _partition");
+        json_t *rows, *row;
+        size_t k;
+        st = run_buf(run, &sql, &rows, err);
+        if (st != OK) return st;
+        json_array_foreach(rows, k, row) take_end(run, in, row);
+        json_decref(rows);
+    }
+    return st;
+}
+
+/* ---- one batch: reading ---- */
+
+static void put_key_null(struct buf *out, const struct run *run) {
+    for (size_t i = 0; i < run->m->pub.key_n; i++) {
+        buf_text(out, i ? " OR " : "");
+        sql_name(out, run->m->pub.key[i]);
+        buf_text(out, " IS NULL");
+    }
+}
+
+struct batch {
+    int64_t rows; /* valid ones */
+    bool duplicates; /* some keys are there more than once */
+    int64_t old_rows; /* the target has of these keys, rows of removed keys included */
+};
+
+/* Rows that the WHERE leaves out on purpose: counted by the condition when it is one; a sentence explains whatever is missing. */
+static enum status count_filtered(struct run *run, int64_t in_rows, int64_t out_rows, int64_t *filtered, struct err *err) {
+    *filtered = 0;
+    if (!run->m->pub.drops) return OK;
+    if (!run->m->drops_is_sql) {
+        *filtered = !run->m->pub.expands && in_rows > out_rows ? in_rows - out_rows : 0;
+        return OK;
+    }
+    BUF_SCOPE(sql);
+    buf_text(&sql, "SELECT count(*) AS n FROM (SELECT 1 WHERE false");
+    for (size_t i = 0; i < run->inputs_n; i++) {
+        const struct run_input *in = &run->inputs[i];
+        if (in->in->lookup) continue;
+        buf_text(&sql, " UNION ALL SELECT 1 FROM ");
+        sql_table(&sql, in->in->schema, in->in->name);
+        buf_printf(&sql, " WHERE (%s)", run->m->pub.drops);
+    }
+    buf_char(&sql, ')');
+    return run_count(run, buf_cstr(&sql), filtered, err);
+}
+
+static enum status count_model_rows(struct run *run, struct err *err) {
+    enum status st = OK;
+    for (size_t i = 0; i < run->inputs_n && st == OK; i++) {
+        const struct run_input *in = &run->inputs[i];
+        if (!in->model || in->in->lookup) continue;
+        int64_t n = 0;
+        BUF_SCOPE(sql);
+        buf_text(&sql, "SELECT count(*) AS n FROM ");
+        sql_table(&sql, in->in->schema, in->in->name);
+        st = run_count(run, buf_cstr(&sql), &n, err);
+        run->result->rows_in += n;
+    }
+    return st;
+}
+
+static enum status note_times(struct run *run, struct err *err) {
+    const char *type = run->m->pub.time ? time_type(run->m) : NULL;
+    if (!type || (strcmp(type, "DATE") != 0 && strncmp(type, "TIMESTAMP", 9) != 0)) return OK;
+    BUF_SCOPE(sql);
+    buf_text(&sql, "SELECT epoch_us(CAST(max(");
+    sql_name(&sql, run->m->pub.time);
+    buf_text(&sql, ") AS TIMESTAMPTZ)) AS n FROM temp._batch");
+    int64_t newest = 0;
+    enum status st = run_count(run, buf_cstr(&sql), &newest, err);
+    if (newest > run->as_of_event_us) run->as_of_event_us = newest;
+    return st;
+}
+
+static enum status count_batch(struct run *run, struct batch *b, struct err *err) {
+    BUF_SCOPE(sql);
+    buf_text(&sql, "SELECT count(*) AS n");
+    if (run->m->pub.key_n) {
+        buf_text(&sql, ", count(*) - count(DISTINCT row(");
+        sql_names(&sql, "", run->m->pub.key, run->m->pub.key_n);
+        buf_text(&sql, ")) AS twice, count(*) FILTER (");
+        put_key_null(&sql, run);
+        buf_text(&sql, ") AS nulls");
+    }
+    buf_text(&sql, " FROM temp._batch");
+    json_t *rows;
+    enum status st = run_buf(run, &sql, &rows, err);
+    if (st != OK) return st;
+    const json_t *row = json_array_get(rows, 0);
+    b->rows = cell_int(row, "n");
+    b->duplicates = cell_int(row, "twice") > 0;
+    run->keys_nulls = cell_int(row, "nulls") > 0;
+    json_decref(rows);
+    return OK;
+}
+
+/* _batch: what the SQL makes of the new rows; counts and expectations. */
+static enum status read_batch(struct run *run, struct batch *b, struct err *err) {
+    int64_t before_in = run->result->rows_in, out = 0, filtered = 0;
+    enum status st = run_sql(run, "BEGIN", NULL, err);
+    if (st == OK) st = run_read_versions(run, err);
+    if (st == OK) st = run_bronze_ends(run, err);
+    if (st == OK) st = run_views(run, SHOW_DELTA, NULL, err);
+    if (st == OK) st = count_model_rows(run, err);
+    BUF_SCOPE(sql);
+    buf_text(&sql, "CREATE OR REPLACE TEMP TABLE _batch AS SELECT ");
+    sql_columns(&sql, "", run->m->pub.columns, run->m->pub.columns_n);
+    buf_printf(&sql, " FROM (\n%s\n)", run->m->pub.sql);
+    if (st == OK) st = run_buf(run, &sql, NULL, err);
+    if (st == OK) st = run_count(run, "SELECT count(*) AS n FROM temp._batch", &out, err);
+    if (st == OK) st = count_filtered(run, run->result->rows_in - before_in, out, &filtered, err);
+    run->result->filtered += filtered;
+    if (st == OK) st = run_expect_rows(run, "temp._batch", err);
+    return st == OK ? run_sql(run, "COMMIT", NULL, err) : st;
+}
+
+/* ---- one batch: writing ---- */
+
+static void columns_of(struct buf *out, const struct run *run, const char *prefix) { sql_columns(out, prefix, run->m->pub.columns, run->m->pub.columns_n); }
+
+static void put_order(struct buf *out, const struct run *run) {
+    for (size_t i = 0; i < run->m->pub.order_n; i++) {
+        if (!model_column(run->m, run->m->pub.order[i])) continue; /* not asked for where the key is the event itself */
+        sql_name(out, run->m->pub.order[i]);
+        buf_text(out, " DESC NULLS LAST, ");
+    }
+    buf_text(out, "cupel_new_ DESC");
+}
+
+/* The table's rows of the batch's keys, and the removals noted for them. */
+static enum status make_old(struct run *run, struct batch *b, struct err *err) {
+    if (!run->m->pub.key_n || run->target_empty) return OK;
+    BUF_SCOPE(columns);
+    columns_of(&columns, run, "");
+    BUF_SCOPE(sql);
+    buf_printf(&sql, "CREATE OR REPLACE TEMP TABLE _old AS SELECT %s, t_.rowid AS cupel_row_, false AS cupel_gone_ FROM %s AS t_ WHERE ", buf_cstr(&columns), run->target);
+    sql_has_key(&sql, "temp._batch", "t_", run->m->pub.key, run->m->pub.key_n, run->keys_nulls);
+    if (run->m->pub.deletes) {
+        buf_printf(&sql, " UNION ALL SELECT %s, t_.rowid, true FROM %s AS t_ WHERE ", buf_cstr(&columns), run->target_gone);
+        sql_has_key(&sql, "temp._batch", "t_", run->m->pub.key, run->m->pub.key_n, run->keys_nulls);
+    }
+    enum status st = run_buf(run, &sql, NULL, err);
+    return st == OK ? run_count(run, "SELECT count(*) AS n FROM temp._old", &b->old_rows, err) : st;
+}
+
+/* Rows of the same input row are restated as a whole: what the table has of it goes. */
+static void put_candidates(struct buf *out, const struct run *run, const struct batch *b) {
+    const struct flow_model *p = &run->m->pub;
+    BUF_SCOPE(columns);
+    columns_of(&columns, run, "");
+    buf_printf(out, "SELECT %s, true AS cupel_new_ FROM temp._batch", buf_cstr(&columns));
+    if (!b->old_rows) return;
+    buf_printf(out, " UNION ALL SELECT %s, false FROM temp._old AS t_ WHERE NOT EXISTS (SELECT 1 FROM temp._batch AS k_ WHERE true", buf_cstr(&columns));
+    for (int list = 0; list < 2; list++) {
+        const char *const *names = list ? p->order : p->key;
+        for (size_t i = 0; i < (list ? p->order_n : p->key_n); i++) {
+            if (!model_column(run->m, names[i])) continue;
+            buf_text(out, " AND k_.");
+            sql_name(out, names[i]);
+            buf_text(out, " IS NOT DISTINCT FROM t_.");
+            sql_name(out, names[i]);
+        }
+    }
+    buf_char(out, ')');
+}
+
+/* _won: of each key the newest row; with together, of each key the group of the newest row. cupel_gone_: the key is removed. */
+static enum status make_winners(struct run *run, const struct batch *b, struct err *err) {
+    const struct flow_model *p = &run->m->pub;
+    BUF_SCOPE(key);
+    sql_names(&key, "", p->key, p->key_n);
+    BUF_SCOPE(order);
+    put_order(&order, run);
+    BUF_SCOPE(sql);
+    buf_printf(&sql, "CREATE OR REPLACE TEMP TABLE _won AS WITH c_ AS (SELECT *, %s AS cupel_gone_ FROM (", p->deletes ? arena_printf(run->arena, "coalesce((%s), false)", p->deletes) : "false");
+    put_candidates(&sql, run, b);
+    buf_text(&sql, ")) SELECT * FROM c_ ");
+    if (!p->together) {
+        buf_printf(&sql, "QUALIFY row_number() OVER (PARTITION BY %s ORDER BY %s) = 1", buf_cstr(&key), buf_cstr(&order));
+        return run_buf(run, &sql, NULL, err);
+    }
+    BUF_SCOPE(group);
+    sql_name(&group, p->together);
+    buf_clear(&sql);
+    buf_printf(&sql, "CREATE OR REPLACE TEMP TABLE _won AS WITH c_ AS (SELECT *, %s AS cupel_gone_ FROM (", p->deletes ? arena_printf(run->arena, "coalesce((%s), false)", p->deletes) : "false");
+    put_candidates(&sql, run, b);
+    buf_printf(&sql,
+        ")), n_ AS (SELECT *, first_value(%s) OVER w_ AS cupel_group_, first_value(cupel_gone_) OVER w_ AS cupel_end_, row_number() OVER w_ AS cupel_place_ FROM c_ "
+        "WINDOW w_ AS (PARTITION BY %s ORDER BY %s)) SELECT * EXCLUDE (cupel_group_, cupel_end_, cupel_place_) FROM n_ "
+        "WHERE CASE WHEN cupel_end_ THEN cupel_place_ = 1 ELSE %s IS NOT DISTINCT FROM cupel_group_ END",
+        buf_cstr(&group), buf_cstr(&key), buf_cstr(&order), buf_cstr(&group));
+    if (p->within_n) {
+        BUF_SCOPE(within);
+        sql_names(&within, "", p->within, p->within_n);
+        buf_text(&sql, " QUALIFY ");
+        for (size_t i = 0; i < p->within_n; i++) {
+            sql_name(&sql, p->within[i]);
+            buf_text(&sql, " IS NULL OR ");
+        }
+        buf_printf(&sql, "row_number() OVER (PARTITION BY %s, %s ORDER BY %s) = 1", buf_cstr(&key), buf_cstr(&within), buf_cstr(&order));
+    }
+    return run_buf(run, &sql, NULL, err);
+}
+
+enum status stream_winners(struct run *run, struct err *err) {
+    struct batch b = {0};
+    enum status st = make_winners(run, &b, err);
+    BUF_SCOPE(sql);
+    buf_text(&sql, "CREATE OR REPLACE TEMP TABLE _new AS SELECT ");
+    columns_of(&sql, run, "");
+    buf_text(&sql, " FROM temp._won");
+    return st == OK ? run_buf(run, &sql, NULL, err) : st;
+}
+
+/* Nothing to choose from and nothing to replace: the batch goes in as it is. */
+static enum status append(struct run *run, struct batch *b, struct err *err) {
+    BUF_SCOPE(sql);
+    buf_printf(&sql, "INSERT INTO %s SELECT ", run->target);
+    columns_of(&sql, run, "");
+    buf_printf(&sql, ", %lld FROM temp._batch", (long long)run->version);
+    run->result->inserted += b->rows;
+    run->result->rows_out += b->rows;
+    return b->rows ? run_buf(run, &sql, NULL, err) : OK;
+}
+
+static enum status replace_gone(struct run *run, struct err *err) {
+    if (!run->m->pub.deletes) return OK;
+    BUF_SCOPE(sql);
+    buf_printf(&sql, "DELETE FROM %s WHERE rowid IN (SELECT cupel_row_ FROM temp._old WHERE cupel_gone_); INSERT INTO %s SELECT ", run->target_gone, run->target_gone);
+    columns_of(&sql, run, "");
+    buf_printf(&sql, ", %lld FROM temp._won WHERE cupel_gone_", (long long)run->version);
+    return run_buf(run, &sql, NULL, err);
+}
+
+/* Old rows against winners, by content: rows that came out the same stay where they are. */
+static enum status replace_rows(struct run *run, struct batch *b, struct err *err) {
+    enum status st = make_winners(run, b, err);
+    BUF_SCOPE(sql);
+    BUF_SCOPE(columns);
+    columns_of(&columns, run, "");
+    const char *c = buf_cstr(&columns);
+    if (!b->old_rows) buf_printf(&sql, "CREATE OR REPLACE TEMP TABLE _old AS SELECT %s, NULL::BIGINT AS cupel_row_, false AS cupel_gone_ FROM temp._batch WHERE false", c);
+    if (st == OK && sql.n) st = run_buf(run, &sql, NULL, err);
+    buf_printf(&sql, "CREATE OR REPLACE TEMP TABLE _new AS SELECT %s FROM temp._won WHERE NOT cupel_gone_", c);
+    if (st == OK) st = run_buf(run, &sql, NULL, err);
+    int64_t live_before = 0, live_after = 0;
+    if (st == OK) st = run_count(run, "SELECT count(*) AS n FROM temp._old WHERE NOT cupel_gone_", &live_before, err);
+    if (st == OK) st = run_count(run, "SELECT count(*) AS n FROM temp._new", &live_after, err);
+    if (st == OK) st = diff_make_from(run, "SELECT * FROM temp._old WHERE NOT cupel_gone_", err);
+    if (st == OK) st = diff_apply(run, err);
+    if (st == OK) st = replace_gone(run, err);
+    run->result->rows_out += live_after - live_before;
+    run->result->superseded += b->rows - (live_after - live_before);
+    return st;
+}
+
+static enum status write_batch(struct run *run, struct batch *b, struct err *err) {
+    enum status st = run_expect_quarantine(run, "temp._batch", err);
+    if (st == OK) st = count_batch(run, b, err);
+    if (st == OK) st = note_times(run, err);
+    if (st == OK) st = make_old(run, b, err);
+    if (st != OK || !b->rows) return st;
+    bool plain = !b->old_rows && !b->duplicates && !run->m->pub.deletes && !run->m->pub.emit.stream;
+    return plain || !run->m->pub.key_n ? append(run, b, err) : replace_rows(run, b, err);
+}
+
+/* ---- a delta ---- */
+
+static enum status run_delta(struct run *run, struct err *err) {
+    struct batch b = {0};
+    enum status st = run_session(run, true, NULL, err);
+    if (st == OK) st = read_batch(run, &b, err);
+    if (st != OK || run->options->dry_run) return st;
+    run_take_version(run);
+    st = run_sql(run, "BEGIN", NULL, err);
+    if (st == OK) st = table_ensure(run, err);
+    if (st == OK) st = write_batch(run, &b, err);
+    bool changed = run->result->inserted || run->result->deleted || !run->exists;
+    if (st == OK && changed) st = run_expect_table(run, "temp._batch", err);
+    return st == OK ? run_commit(run, changed, err) : st;
+}
+
+/* ---- rebuilds, in waves ---- */
+
+static enum status make_next(struct run *run, struct err *err) {
+    const struct model *m = run->m;
+    BUF_SCOPE(sql);
+    buf_printf(&sql, "BEGIN; DROP TABLE IF EXISTS %s; DROP TABLE IF EXISTS %s; DROP TABLE IF EXISTS %s; CREATE SCHEMA IF NOT EXISTS warehouse.", m->next_table, m->next_gone, m->next_quarantine);
+    sql_name(&sql, m->pub.schema);
+    for (int gone = 0; gone < (m->pub.deletes ? 2 : 1); gone++) {
+        buf_printf(&sql, "; CREATE TABLE %s (", gone ? m->next_gone : m->next_table);
+        for (size_t i = 0; i < m->pub.columns_n; i++) {
+            sql_name(&sql, m->pub.columns[i].name);
+            buf_printf(&sql, " %s, ", m->pub.columns[i].type);
+        }
+        buf_text(&sql, "_version BIGINT)");
+    }
+    buf_text(&sql, "; COMMIT");
+    run->target = m->next_table;
+    run->target_gone = m->next_gone;
+    run->target_quarantine = m->next_quarantine;
+    run->target_empty = true;
+    return run_buf(run, &sql, NULL, err);
+}
+
+/* The next slice of every bronze input: about WAVE_ROWS rows in all, spread over partitions by what is left. false: nothing is left. */
+static bool next_wave(struct run *run, const struct position *ends, struct position *slice) {
+    uint64_t left = 0;
+    for (size_t i = 0; i < run->inputs_n; i++) {
+        for (uint16_t p = 0; p < ends[i].offsets_n; p++) left += ends[i].offsets[p] - run->inputs[i].from.offsets[p];
+    }
+    for (size_t i = 0; i < run->inputs_n; i++) {
+        for (uint16_t p = 0; p < ends[i].offsets_n; p++) {
+            uint64_t here = ends[i].offsets[p] - run->inputs[i].from.offsets[p];
+            uint64_t share = left <= WAVE_ROWS ? here : (uint64_t)((double)here / (double)left * WAVE_ROWS) + 1;
+            slice[i].offsets[p] = run->inputs[i].from.offsets[p] + (share < here ? share : here);
+        }
+    }
+    return left > 0;
+}
+
+static enum status one_wave(struct run *run, struct err *err) {
+    struct batch b = {0};
+    enum status st = read_batch(run, &b, err);
+    if (st == OK) st = run_sql(run, "BEGIN", NULL, err);
+    if (st == OK) st = write_batch(run, &b, err);
+    if (st == OK) st = run_sql(run, "COMMIT", NULL, err);
+    run->target_empty = false;
+    if (st == OK && run->options->progress) {
+        run->result->detail = arena_printf(run->arena, "%lld rows", (long long)run->result->rows_in);
+        run->options->progress(run->options->context, run->result);
+    }
+    return st;
+}
+
+static void begin_slices(struct run *run, struct position *ends, struct position *slice) {
+    for (size_t i = 0; i < run->inputs_n; i++) {
+        struct run_input *in = &run->inputs[i];
+        ends[i] = in->to;
+        if (!is_bronze(in) || in->in->lookup) ends[i].offsets_n = 0;
+        slice[i] = (struct position){.offsets = arena_new_array(run->arena, uint64_t, ends[i].offsets_n + 1u), .offsets_n = ends[i].offsets_n};
+        if (!ends[i].offsets_n) continue;
+        in->from = (struct position){.offsets = arena_new_array(run->arena, uint64_t, ends[i].offsets_n), .offsets_n = ends[i].offsets_n};
+        in->known = true;
+    }
+}
+
+/* A session of its own per wave, over the same pin. Tables of models are read with the first one. */
+static enum status all_waves(struct run *run, struct position *ends, struct err *err) {
+    struct position *slice = arena_new_array(run->arena, struct position, run->inputs_n + 1);
+    begin_slices(run, ends, slice);
+    enum status st = OK;
+    for (bool first = true; st == OK && (next_wave(run, ends, slice) || first); first = false) {
+        engine_work_end(&run->work);
+        run->views_made = false;
+        st = run_session(run, true, slice, err);
+        if (st == OK) st = one_wave(run, err);
+        for (size_t i = 0; i < run->inputs_n; i++) {
+            struct run_input *in = &run->inputs[i];
+            for (uint16_t p = 0; p < slice[i].offsets_n; p++) in->from.offsets[p] = slice[i].offsets[p];
+            if (in->model && !in->in->lookup) in->known = true, in->from.version = in->to.version;
+        }
+    }
+    return st;
+}
+
+static enum status take_quarantine(struct run *run, struct err *err) {
+    if (!run->m->pub.suite) return OK;
+    BUF_SCOPE(sql);
+    expect_quarantine_ddl(run->m->quarantine_table, &sql);
+    buf_text(&sql, "; ");
+    expect_quarantine_ddl(run->m->next_quarantine, &sql);
+    buf_printf(&sql, "; DELETE FROM %s; INSERT INTO %s SELECT * FROM %s; DROP TABLE %s", run->m->quarantine_table, run->m->quarantine_table, run->m->next_quarantine, run->m->next_quarantine);
+    return run_buf(run, &sql, NULL, err);
+}
+
+static enum status put_in_place(struct run *run, struct err *err) {
+    const struct model *m = run->m;
+    BUF_SCOPE(sql);
+    if (run->swap || !run->exists) {
+        ARENA_SCOPE(arena);
+        buf_printf(&sql, "DROP TABLE IF EXISTS %s; DROP TABLE IF EXISTS %s; DROP TABLE IF EXISTS %s; ALTER TABLE %s RENAME TO ", m->table, m->old_table, m->gone_table, m->next_table);
+        sql_name(&sql, m->pub.name);
+        if (m->pub.deletes) {
+            buf_printf(&sql, "; ALTER TABLE %s RENAME TO ", m->next_gone);
+            sql_name(&sql, arena_printf(arena, "%s__%s__gone", m->pub.schema, m->pub.name));
+        }
+        enum status st = run_buf(run, &sql, NULL, err);
+        return st == OK ? table_ensure(run, err) : st;
+    }
+    /* Compared with what is there: only what really differs goes on to the readers. */
+    run->result->inserted = run->result->deleted = 0;
+    buf_text(&sql, "CREATE OR REPLACE TEMP TABLE _new AS SELECT ");
+    columns_of(&sql, run, "");
+    buf_printf(&sql, " FROM %s", m->next_table);
+    enum status st = run_buf(run, &sql, NULL, err);
+    run->target = m->table;
+    if (st == OK) st = diff_make(run, "true", err);
+    if (st == OK) st = diff_apply(run, err);
+    if (m->pub.deletes) buf_printf(&sql, "DELETE FROM %s; INSERT INTO %s SELECT * FROM %s; DROP TABLE %s; ", m->gone_table, m->gone_table, m->next_gone, m->next_gone);
+    buf_printf(&sql, "DROP TABLE %s", m->next_table);
+    return st == OK ? run_buf(run, &sql, NULL, err) : st;
+}
+
+static enum status rebuild(struct run *run, struct err *err) {
+    struct position *ends = arena_new_array(run->arena, struct position, run->inputs_n + 1);
+    enum status st = run_session(run, false, NULL, err);
+    if (st == OK) st = run_bronze_ends(run, err);
+    run->result->rows_in = 0; /* counted wave by wave */
+    if (st != OK || run->options->dry_run) return st;
+    run_take_version(run);
+    st = make_next(run, err);
+    if (st == OK) st = all_waves(run, ends, err);
+    if (st == OK) st = run_sql(run, "BEGIN", NULL, err);
+    if (st == OK) st = run_expect_judge(run, err);
+    if (st == OK) st = put_in_place(run, err);
+    if (st == OK) st = take_quarantine(run, err);
+    bool changed = run->swap || !run->exists || run->result->inserted || run->result->deleted;
+    if (st == OK) st = run_expect_table(run, run->m->table, err);
+    return st == OK ? run_commit(run, changed, err) : st;
+}
+
+enum status run_stream(struct run *run, struct err *err) {
+    must(run && run->m->pub.kind == FLOW_STREAM);
+    bool models = false, done = false;
+    for (size_t i = 0; i < run->inputs_n; i++) models = models || (run->inputs[i].model && !run->inputs[i].in->lookup && run->inputs[i].moved);
+    enum status st = models && !run->restate_all ? run_stream_keys(run, &done, err) : OK;
+    if (st != OK || done) return st;
+    return run->restate_all ? rebuild(run, err) : run_delta(run, err);
+}
