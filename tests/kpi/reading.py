@@ -1,7 +1,7 @@
 """Values as sources write them ("Reading values, all sources"): text in, exact value, None or Unreadable out."""
 
 import re
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from functools import lru_cache
 
 NULLS = {"", "null", "NULL", "NaN", "\\N"}
@@ -47,11 +47,11 @@ def number(raw):
 
 
 def integer(raw):
-    """3.0 is 3; 3.5 is not an integer."""
+    """3.0 is 3; 3.5 is not an integer, nor is what 64 bits cannot hold."""
     value = number(raw)
     if value is None:
         return None
-    if value != value.to_integral_value():
+    if value != value.to_integral_value() or not -(2**63) <= value < 2**63:
         raise Unreadable(raw)
     return int(value)
 
@@ -59,13 +59,15 @@ def integer(raw):
 def money(raw):
     """DECIMAL(18,4)."""
     value = number(raw)
+    if value is not None and abs(value) >= 10**14:
+        raise Unreadable(raw)
     return None if value is None else value.quantize(MONEY, ROUND_HALF_UP)
 
 
 def instant(raw):
-    """Epoch seconds, perhaps with a fraction, as microseconds since 1970 (UTC)."""
+    """Epoch seconds, perhaps with a fraction, as whole microseconds since 1970 (UTC)."""
     value = number(raw)
-    return None if value is None else int((value * 1000000).to_integral_value(ROUND_HALF_UP))
+    return None if value is None else int((value * 1000000).to_integral_value(ROUND_FLOOR))
 
 
 class Fields:

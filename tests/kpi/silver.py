@@ -261,7 +261,7 @@ class WebEvent:
 def page_path(page):
     """Without scheme, host, query, fragment and trailing slash."""
     path = re.split(r"[?#]", page, maxsplit=1)[0]
-    path = re.sub(r"^[a-z][a-z0-9+.-]*://[^/]*", "", path)
+    path = re.sub(r"^([a-z][a-z0-9+.-]*:)?//[^/]*", "", path)
     return path[:-1] if path.endswith("/") else path
 
 

@@ -81,7 +81,7 @@ def test_integers(raw, value):
     assert reading.integer(raw) == value
 
 
-@pytest.mark.parametrize("raw", ["3.5", "x", "1,5", "0x10", "1_000", "Null", "nan", True, {}, "٣"])
+@pytest.mark.parametrize("raw", ["3.5", "x", "9223372036854775808", "1e20", "1,5", "0x10", "1_000", "Null", "nan", True, {}, "٣"])
 def test_unreadable_integers(raw):
     with pytest.raises(reading.Unreadable):
         reading.integer(raw)
@@ -224,7 +224,7 @@ def test_stock_status():
 @pytest.mark.parametrize(
     "page, path, depth_category",
     [
-        ("https://shop.example/p/x/", "/p/x", "product"), ("/", "", "home"), ("https://shop.example", "", "home"), ("/?utm=1", "", "home"),
+        ("https://shop.example/p/x/", "/p/x", "product"), ("/", "", "home"), ("https://shop.example", "", "home"), ("//shop.example/c/x", "/c/x", "category"), ("/?utm=1", "", "home"),
         ("/c/shoes?page=2#top", "/c/shoes", "category"), ("/about", "/about", "other"), ("c/x", "c/x", "category"), ("/a//b", "/a//b", "other"),
     ],
 )  # fmt: skip
