@@ -217,7 +217,8 @@ static void unknown_argument(struct expect_reader *r, const struct expectation_k
     for (size_t i = 0; i < EXPECT_ARGUMENTS_MAX && kind->arguments[i].name; i++) names[n++] = kind->arguments[i].name;
     for (size_t i = 0; i < sizeof common_names / sizeof *common_names; i++) names[n++] = common_names[i];
     char *given = arena_strndup(r->arena, pair->key.p, pair->key.n);
-    config_problem_add(r->problems, false, pair->line, pair->column, "%s has no argument \"%s\"%s", kind->type, given, expect_suggest(r->arena, given, names, n));
+    config_problem_add(
+        r->problems, false, pair->line, pair->column, "%s has no argument \"%s\"%s", kind->type, given, expect_suggest(r->arena, given, names, n));
 }
 
 static bool check_arguments(struct expect_reader *r, const struct expectation_kind *kind, const struct yaml_node *place, const struct yaml_node *values) {

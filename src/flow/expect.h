@@ -73,11 +73,15 @@ enum status expect_parse(
     struct arena *arena, const char *file, const char *table, struct str text, struct expect_suite **out, struct config_problems *problems, struct err *err);
 
 /* Against the bound columns of the model: columns exist, values can be of the column's type. Adds problems; false: there were errors. */
-bool expect_check_columns(struct arena *arena, const struct expect_suite *suite, const struct flow_column *columns, size_t columns_n, struct config_problems *problems);
+bool expect_check_columns(
+    struct arena *arena, const struct expect_suite *suite, const struct flow_column *columns, size_t columns_n, struct config_problems *problems);
 
 /* ---- statements ---- */
 
+enum expect_part { EXPECT_ALL, EXPECT_NOT_TABLE, EXPECT_ONLY_TABLE }; /* which results are wanted: expectations about rows, or about the table */
+
 struct expect_batch {
+    enum expect_part part;
     const char *rows; /* the batch: a table as SQL names it (it must have a rowid) */
     const char *table; /* what expectations about the table look at; NULL: the batch */
     const char *failures; /* table (row BIGINT, expectation INTEGER): rowid of the batch, index in the suite */
@@ -89,15 +93,17 @@ struct expect_batch {
     size_t columns_n;
 };
 
-/* INSERT INTO failures …; nothing is appended when no expectation is about rows. A row of NULL is a failure that no single row stands for. */
+/* INSERT INTO failures …; nothing is appended when no expectation is about rows. A row of NULL is a failure that no single row stands for. The part of the
+ * batch makes no difference. */
 void expect_failures_sql(const struct expect_suite *suite, const struct expect_batch *batch, struct buf *out);
-/* A SELECT over batch, table and failures with a row per expectation, in order: expectation INTEGER, unexpected BIGINT, total BIGINT (rows looked at; 0 and 1 unexpected for a
- * failed expectation about the table), nameless BIGINT (failures that no single row stands for), observed VARCHAR. */
+/* A SELECT over batch, table and failures with a row per expectation of the batch's part, in order: expectation INTEGER, unexpected BIGINT, total BIGINT (rows
+ * looked at; 0, and 1 unexpected, for a failed expectation about the table), nameless BIGINT (failures that no single row stands for), observed VARCHAR. Nothing
+ * is appended when the part is empty. */
 void expect_results_sql(const struct expect_suite *suite, const struct expect_batch *batch, struct buf *out);
 
 enum expect_verdict { EXPECT_PASSED, EXPECT_WARNED, EXPECT_FAILED, EXPECT_QUARANTINED };
-/* What a result means. EXPECT_FAILED: the run must fail. With on_fail quarantine a run fails only when `mostly` is given and more rows failed than that lets, or
- * when failures cannot be told to rows, and the severity is critical. */
+/* What a result means. EXPECT_FAILED: the run must fail. With on_fail quarantine a run fails only when `mostly` is given and more rows failed than that
+ * allows, or when no rows stand for failures; and only with severity critical. */
 enum expect_verdict expect_verdict(const struct expectation *e, uint64_t unexpected, uint64_t total, uint64_t nameless);
 const char *expect_verdict_name(enum expect_verdict verdict); /* "passed" */
 const char *expect_severity_name(enum expect_severity severity); /* "critical" */
@@ -113,8 +119,9 @@ struct expect_quarantine {
 
 /* The DDL: CREATE TABLE IF NOT EXISTS <table> (_event_id, _reason, _raw, _run_id, _quarantined_at, _row): _row is the row as JSON text. */
 void expect_quarantine_ddl(const char *table, struct buf *out);
-/* INSERT of the rows of the batch that fail an expectation with on_fail quarantine: one row per event id (or batch row without one) with all its reasons, joined by "; ".
- * What the table had for the same event ids goes first: a repeated run leaves the same quarantine. Nothing is appended when no expectation quarantines. */
+/* INSERT of the rows of the batch that fail an expectation with on_fail quarantine: one row per event id (or batch row without one) with all its reasons,
+ * joined by "; ". What the table had for the same event ids goes first: a repeated run leaves the same quarantine. Nothing is appended when no expectation
+ * quarantines. */
 void expect_quarantine_sql(const struct expect_suite *suite, const struct expect_batch *batch, const struct expect_quarantine *quarantine, struct buf *out);
 /* DELETE of those rows from the batch. */
 void expect_remove_sql(const struct expect_suite *suite, const struct expect_batch *batch, struct buf *out);

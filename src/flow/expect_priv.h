@@ -47,8 +47,8 @@ struct expectation_kind {
     struct expect_argument arguments[EXPECT_ARGUMENTS_MAX];
     bool needs_bound; /* min_value or max_value must be given */
     bool nulls_too; /* rows where the column is NULL are looked at */
-    /* ROWS: appends a condition that good rows fulfil (NULL counts as bad). SET: appends a SELECT of the failing rows as `row`. TABLE: appends a SELECT of (success BOOLEAN,
-     * observed VARCHAR) in one row. */
+    /* ROWS: appends a condition that good rows fulfil (NULL counts as bad). SET: appends a SELECT of the failing rows as `row`. TABLE: appends a SELECT of
+     * (success BOOLEAN, observed VARCHAR) in one row. */
     void (*write)(struct expect_sql *s);
     const char *help; /* one sentence for the documents */
 };

@@ -53,8 +53,10 @@ static void take_result(struct run *run, const json_t *row, bool tables_only) {
 }
 
 static enum status read_results(struct run *run, const struct expect_batch *batch, bool tables_only, struct err *err) {
+    struct expect_batch part = *batch;
+    part.part = tables_only ? EXPECT_ONLY_TABLE : EXPECT_NOT_TABLE;
     BUF_SCOPE(sql);
-    expect_results_sql(run->m->pub.suite, batch, &sql);
+    expect_results_sql(run->m->pub.suite, &part, &sql);
     if (!sql.n) return OK;
     json_t *rows, *row;
     size_t k;
