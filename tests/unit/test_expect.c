@@ -481,12 +481,23 @@ static void labels_are_unique_and_tables_are_listed(void **state) {
     assert_int_equal(suite->queries_n, 1);
 }
 
+static void the_document_has_all_of_them(void **state) {
+    struct fixture *f = *state;
+    struct str text;
+    struct buf wanted = BUF_INIT;
+    assert_int_equal(fs_read_all(f->host.fs, f->arena, CUPEL_SOURCE_DIR "/docs/expectations.md", 1 << 20, &text, &f->err), OK);
+    expect_write_md(&wanted);
+    if (str_find(text, buf_view(&wanted)) < 0) fail_msg("docs/expectations.md does not hold this:\n%s", buf_cstr(&wanted));
+    buf_free(&wanted);
+}
+
 int main(int argc, char **argv) {
     if (argc > 1 && strcmp(argv[1], "engine") == 0) return engine_main(argc - 1, argv + 1, kinds);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(what_is_wrong_is_said_with_its_place, set_up, tear_down),
         cmocka_unit_test_setup_teardown(suites_of_great_expectations_are_read, set_up, tear_down),
         cmocka_unit_test_setup_teardown(labels_are_unique_and_tables_are_listed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_document_has_all_of_them, set_up, tear_down),
         cmocka_unit_test_setup_teardown(verdicts, set_up, tear_down),
         cmocka_unit_test_setup_teardown(every_expectation_on_good_and_bad_rows, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_empty_batch_is_fine, set_up, tear_down),
