@@ -73,9 +73,6 @@ static void check_limits(struct checker *c, const struct yaml_node *root) {
     if (limits->body_bytes > limits->bodies_bytes) {
         config_error_at(c->r->problems, node, "limits: body_bytes is more than bodies_bytes, so such a body can never come in");
     }
-    if (c->config->sql.query_memory_bytes > c->config->sql.memory_bytes) {
-        config_error_at(c->r->problems, config_place(yaml_get(root, "sql"), "query_memory"), "sql: query_memory is more than memory");
-    }
 }
 
 /* ---- streams ---- */

@@ -79,9 +79,10 @@ struct config_limits {
 };
 
 struct config_sql {
-    uint64_t memory_bytes, query_memory_bytes; /* query_memory_bytes 0: memory_bytes */
+    uint64_t memory_bytes;
     uint64_t threads; /* 0: one per core */
-    uint64_t queries, query_seconds, wait_seconds;
+    uint64_t queries, query_seconds, wait_seconds, stall_seconds;
+    uint64_t queries_per_token; /* 0: a third of queries */
 };
 
 struct config_flow_settings { /* `flow:` */

@@ -95,12 +95,13 @@ static const struct option_section LIMITS_SECTION = {"limits", "Limits", LIMITS,
 static const struct option SQL[] = {
     ROW(config_sql, "memory", BYTES, memory_bytes, "1GiB", 64 * MIB, 1024 * GIB, NULL, OPTION_RESTART,
         "Memory of the engine. It counts only part of what it uses: plan for the double."),
-    ROW(config_sql, "query_memory", BYTES, query_memory_bytes, "0", MIB, 1024 * GIB, NULL, OPTION_RESTART | OPTION_ZERO_OK,
-        "Memory of one query; 0: all of `memory`."),
     ROW(config_sql, "threads", NUMBER, threads, "0", 1, 256, NULL, OPTION_RESTART | OPTION_ZERO_OK, "Threads of the engine; 0: one per core."),
     ROW(config_sql, "queries", NUMBER, queries, "8", 1, 256, NULL, OPTION_RESTART, "Queries at once; more wait."),
     ROW(config_sql, "query_seconds", NUMBER, query_seconds, "300", 1, 86400, NULL, OPTION_RESTART, "Time of one query; then it is cancelled."),
-    ROW(config_sql, "wait_seconds", NUMBER, wait_seconds, "10", 0, 3600, NULL, OPTION_RESTART, "How long a query waits for its turn; then 503."),
+    ROW(config_sql, "queries_per_token", NUMBER, queries_per_token, "0", 1, 256, NULL, OPTION_ZERO_OK,
+        "Of these, for one token that is not an admin's; 0: a third of `queries`, at least 1. As many more of it wait, further ones get 503 at once."),
+    ROW(config_sql, "wait_seconds", NUMBER, wait_seconds, "10", 0, 3600, NULL, OPTION_RESTART, "How long a query waits for its turn; then 503. 0: not at all."),
+    ROW(config_sql, "stall_seconds", NUMBER, stall_seconds, "30", 1, 86400, NULL, 0, "A result of which the client reads nothing for so long is broken off."),
 };
 static const struct option_section SQL_SECTION = {"sql", "SQL", SQL, COUNT(SQL)};
 

@@ -47,6 +47,23 @@ static const struct option *find_option(const struct option_section *section, st
     return other;
 }
 
+/* Keys of earlier versions: said, and passed over. */
+static const struct removed_key {
+    const char *section, *key, *why;
+} removed_keys[] = {
+    {"sql", "query_memory", "it never had an effect; `memory` is for all queries together, and `queries_per_token` keeps one user from taking it all"},
+};
+
+static bool was_removed(struct option_reader *r, const struct option_section *section, const struct yaml_pair *pair) {
+    for (size_t i = 0; i < sizeof removed_keys / sizeof *removed_keys; i++) {
+        const struct removed_key *removed = &removed_keys[i];
+        if (strcmp(removed->section, section->name) != 0 || !str_is(pair->key, removed->key)) continue;
+        config_problem_add(r->problems, true, pair->line, pair->column, "unknown key \"%s\": removed; %s", removed->key, removed->why);
+        return true;
+    }
+    return false;
+}
+
 /* Only keys that would be good here are suggested. */
 static void say_unknown(struct option_reader *r, const struct option_section *section, const struct yaml_pair *pair, unsigned kind) {
     ARENA_SCOPE(scratch);
@@ -64,6 +81,7 @@ static void read_pair(struct option_reader *r, const struct option_section *sect
     must(pair->value);
     const struct option *option = find_option(section, pair->key, kind);
     if (!option) {
+        if (was_removed(r, section, pair)) return;
         say_unknown(r, section, pair, kind);
         return;
     }

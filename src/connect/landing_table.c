@@ -173,10 +173,13 @@ static enum status check_counts(struct work_file **files, size_t n, uint64_t row
     return good == rows ? OK : err_set(err, E_INTERNAL, "%llu rows were read and %llu written", (unsigned long long)good, (unsigned long long)rows);
 }
 
+static bool is_stopping(void *landing) { return landing_stopping(landing); }
+
 static enum status copy(struct source_state *s, struct arena *arena, const char *sql, const struct engine_column *columns, size_t columns_n, const char *path,
     struct lake_file *file, struct str *sources, struct err *err) {
     struct engine_copied copied;
-    struct engine_copy request = {.sql = sql, .path = path, .columns = columns, .columns_n = columns_n};
+    struct engine_copy request = {
+        .sql = sql, .path = path, .columns = columns, .columns_n = columns_n, .cancelled = is_stopping, .cancelled_context = s->landing};
     enum status st = engine_copy(s->landing->options.engine, arena, &request, &copied, err);
     if (st != OK) return st;
     *file = (struct lake_file){

@@ -87,6 +87,8 @@ void http_answer_problem(struct http_request *r, const struct err *err, struct s
  * http_on_disconnect stays in force until then. */
 void http_answer_stream(struct http_request *r, int code, const char *content_type,
     enum status (*next)(void *context, void *bytes, size_t n, size_t *got, struct err *err), void (*end)(void *context), void *context);
+/* Before http_answer_stream: breaks the answer off (and calls `end`) when the client takes nothing for so long. */
+void http_limit_stall(struct http_request *r, int64_t stall_ms);
 /* Runs f(context) on a worker thread; E_BUSY when all are taken and the line is long. */
 enum status http_offload(struct http_server *server, void (*f)(void *context), void *context, struct err *err);
 /* Goes on with a request on a worker of its own kind (not those of http_offload, which may all be waiting). Never refused: the request was let in before. Not

@@ -86,6 +86,8 @@ struct http_conn {
     _Atomic uint32_t turn; /* requests begun on this connection */
     _Atomic int64_t since_ms; /* of the phase */
     _Atomic uint64_t body_bytes; /* of the body that is coming in */
+    _Atomic int64_t unread_since_ms; /* bytes of a streamed answer wait for the client since; 0: none do */
+    _Atomic int64_t stall_ms; /* how long they may */
     /* the watcher's own */
     uint32_t seen_turn;
     uint64_t base_bytes, seen_bytes; /* received until the last request ended; at the last look */
@@ -166,6 +168,7 @@ struct http_request {
     char *answer_memory; /* malloc'ed: given to libmicrohttpd, which frees it */
     struct answer_header *headers;
     struct stream_answer *stream;
+    int64_t stall_ms; /* of a streamed answer; 0: no limit */
     bool close_after, queued;
     struct job job;
     /* watch, under watch_lock */
@@ -209,7 +212,7 @@ struct http_server {
     bool watch_end;
     struct worker_pool pools[POOLS];
     /* metrics */
-    struct series *m_connections, *m_body_bytes, *m_bodies, *m_slow, *m_gone;
+    struct series *m_connections, *m_body_bytes, *m_bodies, *m_slow, *m_gone, *m_stalled;
 };
 
 /* route.c */

@@ -23,6 +23,11 @@ static struct metric slow_total = {
 static struct metric gone_total = {
     .name = "cupel_http_gone_clients_total", .help = "Waiting requests whose client hung up.", .kind = METRIC_COUNTER, .labels = ""};
 
+static struct metric stalled_total = {.name = "cupel_http_stalled_clients_total",
+    .help = "Streamed answers broken off because the client did not read (sql.stall_seconds).",
+    .kind = METRIC_COUNTER,
+    .labels = ""};
+
 /* Paths and arguments stay as received: they are cut first and decoded afterwards (route.c). */
 static size_t no_unescape(void *cls, struct MHD_Connection *mhd, char *s) { return strlen(s); }
 
@@ -138,6 +143,7 @@ enum status http_server_start(const struct http_server_options *options, const s
     server->m_bodies = metric_series(&bodies_bytes);
     server->m_slow = metric_series(&slow_total);
     server->m_gone = metric_series(&gone_total);
+    server->m_stalled = metric_series(&stalled_total);
     enum status st = prepare(server, routes, n, err);
     if (st != OK) {
         host_close(&server->listen_fd);

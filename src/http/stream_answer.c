@@ -20,6 +20,8 @@ struct stream_answer {
     struct http_server *server;
     struct http_loop *loop;
     struct MHD_Connection *mhd;
+    struct http_conn *conn; /* until the response is freed */
+    int64_t stall_ms;
     enum status (*next)(void *context, void *bytes, size_t n, size_t *got, struct err *err);
     void (*end)(void *context);
     void *context;
@@ -30,6 +32,13 @@ struct stream_answer {
     struct job job;
     char bytes[CHUNK_BYTES];
 };
+
+/* For the watcher, which ends answers that nobody reads. The lock is held, and the response is not freed yet. */
+static void note_unread(struct stream_answer *s, bool unread) {
+    if (!s->stall_ms) return;
+    atomic_store_explicit(&s->conn->stall_ms, s->stall_ms, memory_order_relaxed);
+    atomic_store(&s->conn->unread_since_ms, unread ? host_monotonic_ms(&s->server->host) : 0);
+}
 
 static void stream_free(struct stream_answer *s) {
     s->end(s->context);
@@ -62,6 +71,7 @@ static void fill(void *context) {
     s->state = st != OK ? CHUNK_FAILED : got ? CHUNK_READY : CHUNK_END;
     s->n = got;
     s->at = 0;
+    if (!s->abandoned) note_unread(s, true);
     bool first = s->first, abandoned = s->abandoned, asleep = s->asleep;
     struct MHD_Connection *mhd = s->mhd;
     struct http_loop *loop = s->loop;
@@ -90,6 +100,7 @@ static ssize_t send_chunk(void *context, uint64_t position, char *out, size_t ma
     size_t n = s->n - s->at < max ? s->n - s->at : max;
     memcpy(out, s->bytes + s->at, n);
     s->at += n;
+    note_unread(s, s->at < s->n);
     if (s->at == s->n) {
         s->state = CHUNK_FILLING;
         worker_push(s->server, POOL_CHUNKS, &s->job);
@@ -102,6 +113,7 @@ static void response_freed(void *context) {
     mutex_lock(&s->lock);
     bool filling = s->state == CHUNK_FILLING;
     s->abandoned = filling;
+    note_unread(s, false);
     mutex_unlock(&s->lock);
     if (!filling) stream_free(s);
 }
@@ -109,6 +121,11 @@ static void response_freed(void *context) {
 struct MHD_Response *stream_answer_response(struct stream_answer *s) {
     must(s && !s->request);
     return MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 32u << 10, send_chunk, s, response_freed);
+}
+
+void http_limit_stall(struct http_request *r, int64_t stall_ms) {
+    must(stall_ms >= 0 && !r->stream);
+    r->stall_ms = stall_ms;
 }
 
 void http_answer_stream(struct http_request *r, int code, const char *content_type,
@@ -120,6 +137,8 @@ void http_answer_stream(struct http_request *r, int code, const char *content_ty
     s->server = r->server;
     s->mhd = r->mhd;
     s->loop = r->loop;
+    s->conn = r->conn;
+    s->stall_ms = r->stall_ms;
     s->next = next;
     s->end = end;
     s->context = context;

@@ -4,7 +4,8 @@
  * - A body that trickles in: less than BODY_RATE_MIN on average after three header times.
  * - A client that closed in the middle and was not noticed (see left_behind).
  * - The client of a suspended request hanging up: its descriptor is not in the epoll set meanwhile.
- * - Deadlines of suspended requests. */
+ * - Deadlines of suspended requests.
+ * - A client that does not read its streamed answer. */
 #include <malloc.h>
 #include <stdlib.h>
 
@@ -79,14 +80,23 @@ static bool left_behind(struct http_conn *conn, uint64_t bytes, bool peer_ended)
     return peer_ended && same;
 }
 
+static bool stalled(struct http_conn *conn, int64_t now_ms) {
+    int64_t since_ms = atomic_load(&conn->unread_since_ms);
+    if (!since_ms || now_ms - since_ms <= atomic_load_explicit(&conn->stall_ms, memory_order_relaxed)) return false;
+    atomic_store(&conn->unread_since_ms, 0); /* told once */
+    return true;
+}
+
 /* The lock is held. */
 static void check_connections(struct http_server *server, int64_t now_ms) {
     for (struct http_conn *conn = server->conns; conn; conn = conn->next) {
         int phase = atomic_load_explicit(&conn->phase, memory_order_acquire);
         uint64_t bytes;
         bool peer_ended, tcp = phase != CONN_HANDLING && host_socket_received(conn->fd, &bytes, &peer_ended);
+        bool stands = stalled(conn, now_ms);
+        if (stands) series_add(server->m_stalled, 1);
         bool slow = phase == CONN_BODY ? body_too_slow(server, conn, now_ms) : tcp && head_too_slow(server, conn, bytes, now_ms);
-        if (!slow && !(tcp && left_behind(conn, bytes, peer_ended))) continue;
+        if (!slow && !stands && !(tcp && left_behind(conn, bytes, peer_ended))) continue;
         host_socket_shutdown(conn->fd); /* libmicrohttpd sees the end and closes */
         if (slow) series_add(server->m_slow, 1);
     }

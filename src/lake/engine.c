@@ -491,6 +491,9 @@ static enum status take_place(struct engine *engine, enum engine_line which, str
         int64_t left = until - now_ms(engine);
         if (left <= 0) {
             quit_line(line, &waiter);
+            if (wait_ms < 0) {
+                return err_set(err, E_BUSY, "%u queries are running", places(engine, which));
+            }
             return err_set(err, E_BUSY, "%u queries are running, and it was not this one's turn within %lld ms", places(engine, which), (long long)wait_ms);
         }
         condition_wait_ms(&engine->changed, &engine->lock, left);
@@ -602,6 +605,16 @@ enum status engine_call_frame(struct engine_call *call, struct wire_header *head
     return OK;
 }
 
+/* Waits for the call's next frame; true: the caller does not want it any more. */
+static bool wait_unless_cancelled(struct engine_call *call, bool (*cancelled)(void *context), void *context) {
+    while (cancelled && !host_wait_readable(call->fd, 100)) {
+        if (cancelled(context)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Starts the query and waits for its head. */
 static enum status query_once(
     struct engine *engine, const struct engine_query *query, struct engine_request *request, struct engine_call **out, struct err *err) {
@@ -610,11 +623,9 @@ static enum status query_once(
     if (st != OK) {
         return st;
     }
-    while (query->cancelled && !host_wait_readable(call->fd, 100)) {
-        if (query->cancelled(query->cancelled_context)) {
-            engine_call_end(&call);
-            return err_set(err, E_CANCELLED, "the query was cancelled");
-        }
+    if (wait_unless_cancelled(call, query->cancelled, query->cancelled_context)) {
+        engine_call_end(&call);
+        return err_set(err, E_CANCELLED, "the query was cancelled");
     }
     struct wire_header header = {0};
     st = engine_call_frame(call, &header, err);
@@ -761,6 +772,10 @@ enum status engine_copy(struct engine *engine, struct arena *arena, const struct
     bool got = false;
     while (st == OK && !call->finished) {
         struct wire_header header;
+        if (wait_unless_cancelled(call, copy->cancelled, copy->cancelled_context)) {
+            st = err_set(err, E_CANCELLED, "making a file was cancelled");
+            break;
+        }
         st = engine_call_frame(call, &header, err);
         struct wire_in in = {call->frame.p, call->frame.n, false};
         if (st == OK && header.kind == ANSWER_COPIED) {

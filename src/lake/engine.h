@@ -24,9 +24,8 @@ struct engine_options {
     uint64_t memory_bytes; /* DuckDB memory_limit; default 1 GiB */
     uint32_t threads; /* default: cores */
     uint32_t queries_max; /* user queries at once; more wait up to query_wait_ms, then E_BUSY; default 8 */
-    int64_t query_wait_ms; /* default 10 s */
+    int64_t query_wait_ms; /* 0: 10 s; below 0: does not wait */
     int64_t query_time_ms; /* default 300 s; then E_TIMEOUT */
-    uint64_t query_memory_bytes; /* per query ceiling as far as DuckDB can hold it; 0: memory_bytes */
     int64_t stuck_ms; /* a cancelled or overdue call that does not end within this costs the child its life; default 10 s */
     bool trusted; /* tests only: user SQL is not checked */
 };
@@ -183,6 +182,8 @@ struct engine_copy {
     uint32_t row_group_rows; /* default 20,480 */
     const struct engine_view *view; /* may be NULL */
     int64_t time_ms; /* 0: none */
+    bool (*cancelled)(void *context); /* asked about every 100 ms: true ends it with E_CANCELLED. May be NULL */
+    void *cancelled_context;
 };
 
 struct engine_copied {

@@ -178,13 +178,16 @@ static enum status open_engine(struct node *node, struct err *err) {
         .memory_bytes = c->sql.memory_bytes,
         .threads = (uint32_t)c->sql.threads,
         .queries_max = (uint32_t)c->sql.queries,
-        .query_wait_ms = (int64_t)c->sql.wait_seconds * 1000,
-        .query_time_ms = (int64_t)c->sql.query_seconds * 1000,
-        .query_memory_bytes = c->sql.query_memory_bytes};
+        .query_wait_ms = c->sql.wait_seconds ? (int64_t)c->sql.wait_seconds * 1000 : -1,
+        .query_time_ms = (int64_t)c->sql.query_seconds * 1000};
+    node->query_places = query_places_new(&node->host);
     return engine_new(&options, &node->engine, err);
 }
 
-static void close_engine(struct node *node) { engine_free(&node->engine); }
+static void close_engine(struct node *node) {
+    engine_free(&node->engine);
+    query_places_free(&node->query_places);
+}
 
 static enum status add_to_lake(struct node *node, const struct config *config, const struct ledger_stream *stream, struct err *err) {
     const struct config_stream *wanted = config_find_stream(config, str_of(stream->name));

@@ -17,6 +17,7 @@
 #include "ledger/ledger.h"
 #include "serve/log_sink.h"
 #include "serve/node.h"
+#include "serve/query_places.h"
 #include "stream/stream.h"
 
 struct node {
@@ -33,6 +34,7 @@ struct node {
     struct stream_log *log;
     struct stream_recovery recovery;
     struct engine *engine;
+    struct query_places *query_places; /* of users, by token */
     struct lake *lake;
     struct ingest *ingest;
     struct landing_glue *landing; /* landing_glue.c */

@@ -34,6 +34,7 @@ struct query_run {
     struct http_request *r;
     struct lake_pin *pin;
     struct engine_call *call;
+    struct query_place *place; /* of its token; NULL: an admin's */
     bool failed, finished;
     atomic_bool gone; /* the client went away */
 };
@@ -58,6 +59,7 @@ static void end_query(void *context) {
     series_add(metric_series(&queries, run->finished ? "done" : run->failed ? "failed" : "cancelled"), 1);
     engine_call_end(&run->call);
     lake_unpin(&run->pin);
+    query_place_give(run->node->query_places, &run->place);
     free(run);
 }
 
@@ -138,6 +140,20 @@ static void limit_time(struct node *node, struct engine_query *query) {
     if (most_ms > 0 && query->time_ms > most_ms) query->time_ms = most_ms;
 }
 
+/* Other tokens than an admin's have a share of the engine only. */
+static enum status take_place(struct query_run *run, struct err *err) {
+    const struct config_sql *sql = &node_config(run->node)->sql;
+    const struct caller *caller = http_user(run->r);
+    if (!caller || caller->role == ROLE_ADMIN) return OK;
+    uint32_t third = sql->queries < 3 ? 1 : (uint32_t)(sql->queries / 3);
+    struct query_place_wish wish = {.token = caller->token,
+        .limit = sql->queries_per_token ? (uint32_t)sql->queries_per_token : third,
+        .wait_ms = (int64_t)sql->wait_seconds * 1000,
+        .cancelled = is_gone,
+        .context = run};
+    return query_place_take(run->node->query_places, &wish, &run->place, err);
+}
+
 static enum status start(struct query_run *run, struct engine_query *query, struct err *err) {
     enum status status = lake_pin(run->node->lake, &run->pin, err);
     if (status != OK) return status;
@@ -190,16 +206,19 @@ static void run_query(struct node *node, struct http_request *r) {
         query.format = format->format;
         http_on_disconnect(r, client_gone, run);
         limit_time(node, &query);
-        status = start(run, &query, &err);
+        status = take_place(run, &err);
+        if (status == OK) status = start(run, &query, &err);
     }
     if (status != OK) {
         http_on_disconnect(r, NULL, NULL);
         series_add(metric_series(&queries, status == E_INVALID || status == E_DENIED ? "refused" : status == E_CANCELLED ? "cancelled" : "failed"), 1);
+        query_place_give(node->query_places, &run->place);
         free(run);
         http_answer_problem(r, &err, error_place(http_arena(r), &err));
         return;
     }
     series_observe(metric_series(&first_row_time), (double)(host_monotonic_us(&node->host) - started_us) / 1e6);
+    http_limit_stall(r, (int64_t)node_config(node)->sql.stall_seconds * 1000);
     http_answer_stream(r, 200, format->content_type, next_bytes, end_query, run);
 }
 

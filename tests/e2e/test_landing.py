@@ -5,7 +5,9 @@ import csv
 import gzip
 import io
 import json
+import os
 import random
+import signal
 import subprocess
 import time
 
@@ -483,3 +485,18 @@ def test_real_data_in_other_dresses(shop, real_data):
     found |= {json.dumps(shop.sql(select.format(f"bronze.{table}", ""))[0]) for table in ("turkish", "latin")}
     assert len(found) == 1, found
     assert json.loads(found.pop())["n"] == 10324
+
+
+def test_stop_does_not_wait_for_a_batch(shop):
+    """The engine stands still in the middle of a batch: the server gives it up and ends; the file lands at the next start, once."""
+    assert shop.value("SELECT 1 AS a") == 1
+    (engine,) = shop.engine_pids()
+    os.kill(engine, signal.SIGSTOP)
+    shop.land("landing/pos", "a.csv", "id,name\n1,x\n2,y\n")
+    lib.wait_until(lambda: shop.metrics()["cupel_engine_calls_running"] >= 1, 20, "the batch is under way")
+    start = time.monotonic()
+    assert shop.stop(timeout_s=20) == 0
+    assert time.monotonic() - start < 10 * lib.PATIENCE
+    shop.start()
+    wait_empty(shop, "landing/pos")
+    assert shop.value("SELECT count(*) AS n FROM bronze.pos") == 2

@@ -278,3 +278,84 @@ def test_cli_formats_and_exit_codes(p):
     assert p.cli("sql", "ATTACH 'x'", check=False).returncode != 0
     p.stop()
     assert p.cli("sql", "SELECT count(*) AS n FROM bronze.orders", "--format", "csv").stdout.splitlines() == ["n", "0"]
+
+
+# -- one user's queries and the others' ------------------------------------------------------------------------------------------------------------------------
+
+
+def token_for(p, role):
+    return p.request("POST", "/v1/tokens", json={"name": f"t-{role}", "role": role}).json()["token"]
+
+
+def test_a_token_has_a_share_of_the_places(p):
+    """Of three places one is a read token's; one more of its queries waits, the rest is refused at once. An admin's are not counted."""
+    reader = token_for(p, "read")
+    answers = []
+
+    def query():
+        start = time.monotonic()
+        answer = p.request("POST", "/v1/sql", json={"query": ENDLESS, "time_ms": 3000}, token=reader, timeout=60 * PATIENCE)
+        answers.append((answer.status_code, time.monotonic() - start, answer.text))
+
+    threads = [threading.Thread(target=query) for _ in range(4)]
+    for t in threads:
+        t.start()
+    wait_until(lambda: len(answers) >= 2, 2, "two are refused at once")
+    assert p.value("SELECT 41 + 1 AS a") == 42
+    for t in threads:
+        t.join()
+    assert sorted(a[0] for a in answers) == [503, 503, 503, 504], answers
+    assert all("sql.queries_per_token" in a[2] and "t-read" in a[2] for a in answers if a[0] == 503), answers
+    p.write_yaml(YAML.replace("queries: 3,", "queries: 3, queries_per_token: 3,"))
+    p.restart()
+    assert p.request("POST", "/v1/sql", json={"query": "SELECT 1 AS a"}, token=reader).status_code == 200
+
+
+def test_no_waiting(make_project):
+    p = make_project(YAML.replace("queries: 3, wait_seconds: 1", "queries: 1, wait_seconds: 0"))
+    assert p.value("SELECT 1 AS a") == 1
+    thread = threading.Thread(target=lambda: ask(p, ENDLESS, time_ms=3000))
+    thread.start()
+    wait_until(lambda: p.metrics()["cupel_engine_calls_running"] >= 1, 5, "the query runs")
+    start = time.monotonic()
+    answer = ask(p, "SELECT 1 AS a")
+    assert answer.status_code == 503 and "1 queries are running" in answer.text and time.monotonic() - start < 1 * PATIENCE
+    thread.join()
+
+
+def test_a_result_that_nobody_reads_is_broken_off(make_project):
+    p = make_project(YAML.replace("queries: 3,", "queries: 1, stall_seconds: 1,").replace("query_seconds: 5", "query_seconds: 300"))
+    assert p.value("SELECT 1 AS a") == 1
+    host, _, port = p.url.partition("//")[2].rpartition(":")
+    body = json.dumps({"query": "SELECT range, repeat('x', 100) AS x FROM range(100000000000)", "format": "ndjson"}).encode()
+    with socket.create_connection((host, int(port))) as s:
+        s.sendall(b"POST /v1/sql HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (p.token.encode(), len(body), body))
+        wait_until(lambda: p.metrics()["cupel_http_stalled_clients_total"] == 1, 10, "the stalled client is noticed")
+        wait_until(lambda: p.metrics()["cupel_engine_calls_running"] == 0, 5, "its place is free")
+        assert p.value("SELECT 41 + 1 AS a") == 42
+    # a reader that is slow but reads is left alone
+    with p.request("POST", "/v1/sql", json={"query": "SELECT range, repeat('x', 1000) AS x FROM range(20000)", "format": "ndjson"}, stream=True) as answer:
+        lines = 0
+        for i, line in enumerate(answer.iter_lines(chunk_size=65536)):
+            lines += 1
+            if i % 5000 == 0:
+                time.sleep(0.6)
+    assert lines == 20000 and p.metrics()["cupel_http_stalled_clients_total"] == 1
+
+
+@pytest.mark.parametrize("query", ["repeat('x', 2000000000)", "repeat(repeat('x', 10000), 1000000)", "lpad('x', 1000000000, 'y')", "rpad('x', 1000000000, 'y')", "levenshtein(repeat('a', 200000), repeat('b', 200000))",
+                                   "editdist3(repeat('a', 200000), repeat('b', 200000))", "damerau_levenshtein(repeat('a', 20000), repeat('b', 20000))", "repeat('x', 1000 * (1 + range) * 1000000)"])  # fmt: skip
+def test_what_cannot_be_interrupted_has_limits(p, query):
+    assert p.value("SELECT 1 AS a") == 1
+    engine = p.engine_pids()
+    start = time.monotonic()
+    answer = ask(p, f"SELECT length(({query})::VARCHAR) FROM range(2)", time_ms=1000)
+    assert answer.status_code == 400 and "may " in answer.json()["detail"], answer.text
+    assert time.monotonic() - start < 3 * PATIENCE and p.engine_pids() == engine
+
+
+def test_limited_functions_are_what_they_were(p):
+    row = p.sql("SELECT repeat('ab', 3) AS a, repeat('x', NULL) AS b, lpad('7', 3, '0') AS c, rpad('7', 3, '0') AS d, levenshtein('kitten', 'sitting') AS e, damerau_levenshtein('ab', 'ba') AS f, repeat([1], 2) AS g, repeat($1, 2) AS h", ["z"])[0]
+    assert row == {"a": "ababab", "b": None, "c": "007", "d": "700", "e": 3, "f": 1, "g": [1, 1], "h": "zz"}
+    for query in ("SELECT system.main.repeat('x', 3)", "SELECT main.levenshtein('a', 'b')"):
+        refused(p, query, 403)

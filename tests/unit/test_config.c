@@ -339,7 +339,9 @@ static void test_rules_across(void **state) {
     expect("tls: on\n", "cupel.yaml:1:6: tls must be off, or a map with cert and key, not \"on\"\n");
     expect("lake: {store: s3, bucket: b}\n", "cupel.yaml:1:15: lake: store s3 comes with a later version; this one has local\n");
     expect("lake: {bucket: b}\n", "cupel.yaml:1:8: lake: \"bucket\" belongs to store s3\n");
-    expect("sql: {memory: 1GiB, query_memory: 2GiB}\n", "cupel.yaml:1:35: sql: query_memory is more than memory\n");
+    expect("sql: {memory: 1GiB, query_memory: 2GiB}\n",
+        "cupel.yaml:1:21: warning: unknown key \"query_memory\": removed; it never had an effect; `memory` is for all queries together, and "
+        "`queries_per_token` keeps one user from taking it all\n");
     expect("limits: {record_bytes: 2MiB, decompressed_bytes: 1MiB}\n",
         "cupel.yaml:1:9: limits: record_bytes is more than decompressed_bytes, so such an event can never come in\n");
 }
