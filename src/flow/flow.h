@@ -148,6 +148,7 @@ struct flow_run_options {
     bool dry_run; /* plan only: nothing is written */
     bool verify; /* nothing is written: tables are compared with a full recompute */
     bool force; /* also when no input moved */
+    bool redrive; /* stream models: the events in their quarantine, instead of what is new (flow_redrive) */
     const char *flow, *trigger; /* for the history: "nightly", "input|cron|hand|api|after|backfill" */
     int64_t from_us, to_us; /* both 0: everything; else restate the buckets of [from, to) (bucket models), or the input received then (stream models) */
     bool (*cancelled)(void *context); /* asked between statements and while they run; may be NULL */
@@ -163,6 +164,25 @@ enum status flow_run(
 /* Names of models whose inputs moved past their positions, in topological order, those behind such models not included until their inputs have moved. Cheap: asks
  * the log, the lake's table versions and what this process remembers of the warehouse; may be called several times a second. */
 enum status flow_due(struct flow *flow, struct arena *arena, const char *const **names, size_t *n, struct err *err);
+
+/* ---- quarantine ---- */
+
+struct flow_redrive_options {
+    bool (*cancelled)(void *context); /* as of runs; may be NULL */
+    void *context;
+};
+
+struct flow_redriven {
+    const char *model;
+    int64_t before, after; /* rows in quarantine */
+    struct flow_model_result result; /* of the run; model NULL: nothing was there */
+};
+
+/* Reads the events in a model's quarantine again from bronze, through the present SQL and expectations; what is good now goes into the table, an older row never
+ * replacing a newer one. Models whose quarantined rows have no event id are rebuilt. E_NOT_FOUND, E_INVALID (a view), E_UNPROCESSABLE (the run failed: nothing
+ * changed), E_UNAVAILABLE. options may be NULL. */
+enum status flow_redrive(
+    struct flow *flow, struct arena *arena, const char *model, const struct flow_redrive_options *options, struct flow_redriven *out, struct err *err);
 
 /* ---- outbox: rows of warehouse.cupel.outbox ----
  * kind "lake":  target "<schema>.<name>", payload {"rebuilt":bool,"from":<version of the last publication or 0>}: bring the Iceberg table up to `version`.
