@@ -18,6 +18,12 @@ static const struct column file_columns[] = {{"SOURCE", "name", COLUMN_TEXT}, {"
     {"QUARANTINED", "quarantined", COLUMN_NUMBER}, {"DIFFERENCE", "difference", COLUMN_NUMBER}, {"OK", "ok", COLUMN_BOOL}};
 static const struct column hour_columns[] = {{"HOUR", "hour", COLUMN_TIME}, {"RECEIVED", "received", COLUMN_NUMBER}, {"LANDED", "landed", COLUMN_NUMBER},
     {"IN LOG", "in_log", COLUMN_NUMBER}, {"ROWS", "rows", COLUMN_NUMBER}, {"DUPLICATES", "duplicates", COLUMN_NUMBER}, {"OK", "ok", COLUMN_BOOL}};
+static const struct column model_columns[] = {{"MODEL", "name", COLUMN_TEXT}, {"IN", "rows_in", COLUMN_NUMBER}, {"OUT", "rows_out", COLUMN_NUMBER},
+    {"SUPERSEDED", "superseded", COLUMN_NUMBER}, {"FILTERED", "filtered", COLUMN_NUMBER}, {"QUARANTINED", "quarantined", COLUMN_NUMBER},
+    {"DIFFERENCE", "difference", COLUMN_NUMBER}, {"OK", "ok", COLUMN_BOOL}};
+static const struct column model_hour_columns[] = {{"HOUR", "hour", COLUMN_TIME}, {"IN", "rows_in", COLUMN_NUMBER}, {"OUT", "rows_out", COLUMN_NUMBER},
+    {"SUPERSEDED", "superseded", COLUMN_NUMBER}, {"FILTERED", "filtered", COLUMN_NUMBER}, {"QUARANTINED", "quarantined", COLUMN_NUMBER},
+    {"OK", "ok", COLUMN_BOOL}};
 #define COLUMNS(list) list, sizeof(list) / sizeof((list)[0])
 
 static void print_hop(struct cli *cli, json_t *hops, const char *kind, const struct column *columns, size_t n) {
@@ -44,11 +50,15 @@ static void print_accounts(struct cli *cli, json_t *answer) {
     else
         print_hop(cli, hops, "stream", COLUMNS(stream_columns));
     print_hop(cli, hops, "file", COLUMNS(file_columns));
+    print_hop(cli, hops, "model", COLUMNS(model_columns));
     json_array_foreach(hops, i, hop) {
         json_t *hours = json_object_get(hop, "hours");
         if (!json_array_size(hours) || (!cli_flag(cli, "hours") && json_is_true(json_object_get(hop, "ok")))) continue;
         printf("%s%s%s\n", color_bold(cli), json_string_value(json_object_get(hop, "name")), color_off(cli));
-        print_rows(cli, hours, COLUMNS(hour_columns));
+        if (strcmp(json_string_value(json_object_get(hop, "hop")), "model") == 0)
+            print_rows(cli, hours, COLUMNS(model_hour_columns));
+        else
+            print_rows(cli, hours, COLUMNS(hour_columns));
         putchar('\n');
     }
     json_array_foreach(hops, i, hop) {
@@ -96,7 +106,8 @@ static const struct command commands[] = {{
     .arguments = "",
     .summary = "the accounts; exit code 1 when they do not add up",
     .description =
-        "Nothing is dropped in silence. Streams: events received = landed + in the log. Files: rows read = landed + quarantined. Received is counted from the "
+        "Nothing is dropped in silence. Streams: events received = landed + in the log. Files: rows read = landed + quarantined. Stream models: rows in = out "
+        "+ superseded + filtered + quarantined. Received is counted from the "
         "log's frames, landed by "
         "the commits to the lake, the rest of the log from positions: three counts that do not know each other. --deep counts the tables' rows as well.",
     .examples = "cupel conservation\ncupel conservation --deep --hours --stream orders\ncupel conservation --json",

@@ -157,7 +157,7 @@ static const char *masked(struct arena *arena, const struct work_file *file) {
     BUF_SCOPE(list);
     for (size_t i = 0; i < file->plan.columns_n; i++) {
         if (file->plan.columns[i].policy == COLUMN_KEPT) continue;
-        buf_printf(&list, "%s'***' AS %s", list.n ? ", " : "REPLACE (", sql_name(arena, file->plan.columns[i].key));
+        buf_printf(&list, "%s'***' AS %s", list.n ? ", " : "REPLACE (", landing_sql_name(arena, file->plan.columns[i].key));
     }
     if (list.n) buf_char(&list, ')');
     return arena_strdup(arena, buf_cstr(&list));

@@ -38,7 +38,7 @@ static const struct {
 };
 
 static void type_of(struct arena *arena, const char *type, const char *name, const char **to, const char **sql) {
-    *sql = sql_name(arena, str_of(name));
+    *sql = landing_sql_name(arena, str_of(name));
     bool list = str_ends(str_of(type), STR("]")), nested = list || !strncmp(type, "STRUCT", 6) || !strncmp(type, "MAP", 3) || !strncmp(type, "UNION", 5);
     for (size_t i = 0; i < sizeof kept / sizeof *kept && !nested; i++)
         if (!strcmp(type, kept[i].from)) {

@@ -135,7 +135,7 @@ extern const struct engine_column landing_own_columns[LANDING_OWN_COLUMNS];
 
 /* SQL text of a literal, quotes doubled; of a name, double quotes doubled. In the arena. */
 const char *sql_literal(struct arena *arena, struct str text);
-const char *sql_name(struct arena *arena, struct str name);
+const char *landing_sql_name(struct arena *arena, struct str name);
 const char *sql_timestamp(struct arena *arena, int64_t at_ms);
 /* The rows of a Parquet file: "read_parquet('…', …)", with characters that mean something in patterns taken literally. */
 const char *sql_parquet(struct arena *arena, const char *path);

@@ -19,7 +19,7 @@ static const char *quoted(struct arena *arena, struct str text, char quote) {
 }
 
 const char *sql_literal(struct arena *arena, struct str text) { return quoted(arena, text, '\''); }
-const char *sql_name(struct arena *arena, struct str name) { return quoted(arena, name, '"'); }
+const char *landing_sql_name(struct arena *arena, struct str name) { return quoted(arena, name, '"'); }
 
 const char *sql_timestamp(struct arena *arena, int64_t at_ms) {
     struct civil c = time_civil_ms(at_ms);

@@ -189,6 +189,11 @@ void schedule_wake(struct schedule *s) {
     condition_signal(&s->look);
 }
 
+void schedule_declare_metrics(void) {
+    models_declare_metrics();
+    runs_declare_metrics();
+}
+
 /* ---- asking for runs ---- */
 
 static enum status accept(struct schedule *s, struct run *run, char id[SCHEDULE_RUN_ID_MAX], struct err *err) {

@@ -1,8 +1,8 @@
 /* Schedule: what runs models and flows. Models whose inputs moved, times of schedules, flows behind flows, and what somebody asked for.
  *
  * One thread looks (every `flow.tick`), `flow.concurrency` threads work. A model that fails by itself is tried again after 1 s, 2 s, 4 s, … up to
- * `flow.backoff_max`; others go on. Runs of flows, and of models that were asked for, stand in the ledger from the moment they are accepted until they end: what
- * a crash or a stop interrupts is run again at the next start. Runs of models by themselves leave their trace in the warehouse only.
+ * `flow.backoff_max`; others go on. Runs of flows, and of models that were asked for, stand in the ledger from the moment they are accepted until they
+ * end: what a crash or a stop interrupts is run again at the next start. Runs of models by themselves leave their trace in the warehouse only.
  *
  * Threads: all functions from any thread. A configuration given to it lives as long as the schedule. */
 #ifndef CUPEL_FLOW_SCHEDULE_H
@@ -50,6 +50,7 @@ enum status schedule_configure(struct schedule *schedule, const struct config *c
 void schedule_models_changed(struct schedule *schedule);
 /* Something arrived: look now rather than at the next tick. */
 void schedule_wake(struct schedule *schedule);
+void schedule_declare_metrics(void); /* so that they are listed before their first series */
 
 /* ---- asking for runs ---- */
 
@@ -65,7 +66,8 @@ struct schedule_request { /* of models, without a flow */
 enum status schedule_run_flow(struct schedule *schedule, const char *flow, const char *cause, char id[SCHEDULE_RUN_ID_MAX], struct err *err);
 enum status schedule_run_models(
     struct schedule *schedule, const struct schedule_request *request, const char *cause, char id[SCHEDULE_RUN_ID_MAX], struct err *err);
-/* Restates [from, to) of what the flow (or one model, or a selection) makes, in waves. The same range again goes on behind the last whole wave, unless `anew`. */
+/* Restates [from, to) of what the flow (or one model, or a selection) makes, in waves. The same range again goes on behind the last whole wave, unless
+ * `anew`. */
 enum status schedule_backfill(struct schedule *schedule, const char *name, int64_t from_us, int64_t to_us, int64_t wave_us, bool anew, const char *cause,
     char id[SCHEDULE_RUN_ID_MAX], struct err *err);
 enum status schedule_cancel(struct schedule *schedule, const char *id, struct err *err); /* E_NOT_FOUND: it is not under way */

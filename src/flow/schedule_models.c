@@ -26,6 +26,11 @@ static struct metric metric_rows = {.name = "cupel_model_rows_total",
     .kind = METRIC_COUNTER,
     .labels = "model,kind"};
 
+void models_declare_metrics(void) {
+    struct metric *const all[] = {&metric_lag, &metric_failing, &metric_seconds, &metric_runs, &metric_rows};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) metric_register(all[i]);
+}
+
 /* ---- the set of models ---- */
 
 static struct model_state *state_new(struct schedule *s, const char *name) {

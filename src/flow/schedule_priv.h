@@ -118,6 +118,8 @@ void models_free(struct schedule *s);
 void models_set_due(struct schedule *s, const char *const *names, size_t n);
 struct model_state *models_pick(struct schedule *s, int64_t now_ms); /* marked as running; NULL: none */
 void models_run(struct schedule *s, struct model_state *state); /* gives the lock up meanwhile */
+void models_declare_metrics(void);
+void runs_declare_metrics(void);
 void models_exclude(struct schedule *s); /* those of exclusive flows */
 void models_count(struct schedule *s, const struct flow_model_result *result); /* metrics of one run, whoever asked for it */
 

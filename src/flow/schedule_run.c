@@ -14,6 +14,11 @@ static struct metric metric_runs = {.name = "cupel_flow_runs_total", .help = "Ru
 static struct metric metric_seconds = {
     .name = "cupel_flow_run_seconds", .help = "Duration of runs of a flow from the first step to the last.", .kind = METRIC_HISTOGRAM, .labels = "flow"};
 
+void runs_declare_metrics(void) {
+    metric_register(&metric_runs);
+    metric_register(&metric_seconds);
+}
+
 /* ---- making ---- */
 
 static void make_id(const struct schedule *s, char out[SCHEDULE_RUN_ID_MAX]) {

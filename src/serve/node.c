@@ -317,6 +317,8 @@ static void list_routes(struct node *node) {
     routes_tables(node, &routes);
     routes_accounts(node, &routes);
     routes_sources(node, &routes);
+    routes_flows(node, &routes);
+    routes_models(node, &routes);
     routes_admin(node, &routes);
     routes_health(node, &routes);
     routes_dashboard(node, &routes);
@@ -382,6 +384,7 @@ static const struct step {
     {"lake", open_lake, close_lake},
     {"ingest", open_ingest, close_ingest},
     {"landing", node_open_landing, node_close_landing},
+    {"flow", node_open_flow, node_close_flow},
     {"http", open_http, close_http},
     {"server file", open_server_file, close_server_file},
 };
@@ -493,11 +496,16 @@ static enum status take_over(struct node *node, struct config *config, struct er
     enum status status = ensure_streams(node, arena, config, err);
     if (status == OK) status = apply_streams(node, arena, config, err);
     if (status == OK) status = declare_tables(node, config, err);
+    if (status == OK) status = node_reload_flow(node, config, err);
     if (status == OK) status = configure_ingest(node, arena, config, err);
-    if (status != OK) return status;
+    if (status != OK) {
+        node_revert_flow(node);
+        return status;
+    }
     engine_set_read_dirs(node->engine, read_dirs(arena, config));
     status = node_reload_landing(node, config, err);
     if (status != OK) {
+        node_revert_flow(node);
         (void)configure_ingest(node, arena, node->config, NULL);
         engine_set_read_dirs(node->engine, read_dirs(arena, node->config));
         return status;

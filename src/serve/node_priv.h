@@ -38,6 +38,7 @@ struct node {
     struct lake *lake;
     struct ingest *ingest;
     struct landing_glue *landing; /* landing_glue.c */
+    struct flow_glue *flow; /* flow_glue.c */
     rwlock landing_lock; /* a reload replaces it */
     struct http_server *server;
     struct http_route *routes; /* all of the server's, for openapi */
@@ -100,6 +101,9 @@ void routes_tables(struct node *node, struct route_list *routes);
 void routes_streams(struct node *node, struct route_list *routes);
 void routes_accounts(struct node *node, struct route_list *routes);
 void routes_sources(struct node *node, struct route_list *routes);
+void routes_flows(struct node *node, struct route_list *routes);
+void routes_models(struct node *node, struct route_list *routes);
+void routes_kpi(struct node *node, struct route_list *routes);
 void routes_admin(struct node *node, struct route_list *routes);
 void routes_health(struct node *node, struct route_list *routes);
 void routes_dashboard(struct node *node, struct route_list *routes);
@@ -113,6 +117,14 @@ enum status node_open_landing(struct node *node, struct err *err);
 void node_close_landing(struct node *node);
 /* Stops the watcher and starts another for `config`; when that fails, one for the configuration in force. */
 enum status node_reload_landing(struct node *node, const struct config *config, struct err *err);
+/* Models and flows, flow_glue.c. */
+enum status node_open_flow(struct node *node, struct err *err);
+void node_close_flow(struct node *node);
+/* E_CONFIG: models are wrong; the old ones stay in use. */
+enum status node_reload_flow(struct node *node, const struct config *config, struct err *err);
+void node_revert_flow(struct node *node); /* back to the flows of the configuration in force */
+/* Their part of /v1/conservation, as objects of a list; *all_good is cleared when one does not add up. */
+enum status accounts_models(struct node *node, struct json_writer *w, bool *all_good, struct err *err);
 /* ingest_options.read_older: records that only bronze still has. */
 void node_read_older(void *context, struct http_request *r, const char *stream, uint16_t number, uint16_t partition, uint64_t offset, uint32_t limit);
 

@@ -29,6 +29,10 @@ static const struct parameter_row {
     {"logs", "since", "string", "time, date or duration back from now"},
     {"logs", "event", "string", "an event id that the line names"},
     {"logs", "limit", "integer", "the last so many lines"},
+    {"listRuns", "flow", "string", "only runs of this flow"},
+    {"listRuns", "model", "string", "only runs of this model"},
+    {"listRuns", "limit", "integer", "1 to 1000, default 50"},
+    {"showKpi", "days", "integer", "1 to 3660, default 14: so many days up to the last one that has data"},
     {"showQuarantine", "limit", "integer", "1 to 10000, default 100"},
 };
 

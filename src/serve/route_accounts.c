@@ -7,6 +7,7 @@
  *           deleted: with the data of a stream of this name, on purpose.
  *           missing: offsets that bronze was given without their records, because the log lost them (damage set aside). Said by the flush, not made good.
  *   file:   rows read = landed + quarantined.
+ *   model:  rows in = out + superseded + filtered + quarantined, per run (route_kpi.c).
  *   deep:   besides, the rows of each bronze table are counted per hour by SQL. */
 #include <stdlib.h>
 
@@ -316,6 +317,7 @@ static enum status conservation(struct node *node, struct http_request *r, struc
         status = account_stream(node, arena, &streams[i], deep, &w, &good, err);
     }
     if (status == OK && !wanted.n) status = account_files(node, arena, &w, &good, err);
+    if (status == OK && !wanted.n) status = accounts_models(node, &w, &good, err);
     json_end_array(&w);
     json_put_bool(&w, "ok", good);
     json_end_object(&w);

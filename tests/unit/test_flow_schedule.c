@@ -200,7 +200,7 @@ static int setup(void **state) {
     struct fixture *f = mem_zalloc(sizeof *f);
     struct err err = {0};
     log_configure((struct log_options){.level = LOG_ERROR, .quiet = true, .process = "test"});
-    strcpy(f->dir, "/tmp/test_schedule_XXXXXX");
+    memcpy(f->dir, "/tmp/test_schedule_XXXXXX", 26);
     assert_non_null(mkdtemp(f->dir));
     f->host = (struct host){.fs = fs_real(), .clock = &fake_clock};
     atomic_store(&moved_us, 0);
