@@ -264,11 +264,14 @@ static void take_columns(struct binder *b, struct model *m, struct flow_column *
         for (size_t k = 0; k < m->state.n; k++) {
             if (str_ieq(str_of(m->state.list[k].name), str_of(columns[i].name))) columns[i].hidden = true;
         }
+        for (size_t k = 0; k < i; k++) {
+            if (str_ieq(str_of(columns[k].name), str_of(columns[i].name))) says(b, m, m->pub.sql_line, 1, "two columns of the SELECT are named %s", columns[i].name);
+        }
         if (strcmp(columns[i].name, "_version") == 0) says(b, m, m->pub.sql_line, 1, "_version is a column of Cupel's own; name yours otherwise");
     }
     m->pub.columns = columns;
     m->pub.columns_n = n;
-    m->pub.bound = true;
+    m->pub.bound = !m->broken;
 }
 
 static bool inputs_bound(const struct model *m) {
@@ -299,6 +302,7 @@ static enum status bind_model(struct binder *b, struct model *m, struct err *err
     enum status st = m->pub.merge ? bind_merge(b, m, &columns, &n, err) : bind_select(b, m, &columns, &n, err);
     if (st != OK || m->broken) return st;
     take_columns(b, m, columns, n);
+    if (m->broken) return OK;
     check_header_names(b, m);
     if (m->pub.kind == FLOW_INCREMENTAL && !m->broken) check_by(b, m);
     st = make_table(b, m->pub.schema, m->pub.name, columns, n, true, err); /* conditions may look at state */

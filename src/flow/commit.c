@@ -67,11 +67,11 @@ static void put_positions(struct buf *out, const struct run *run) {
 static void put_model(struct buf *out, const struct run *run) {
     ARENA_SCOPE(arena);
     const char *built = state_built(run->flow, arena, run->m->pub.full);
-    if (built && strcmp(built, run->m->pub.fingerprint) == 0) return;
+    if (built && strcmp(built, run->fingerprint) == 0) return;
     buf_text(out, "DELETE FROM warehouse.cupel.models WHERE model = ");
     sql_text(out, run->m->pub.full);
     buf_text(out, "; INSERT INTO warehouse.cupel.models VALUES (");
-    const char *texts[] = {run->m->pub.full, flow_kind_name(run->m->pub.kind), run->m->pub.fingerprint, run->m->pub.sql, run->m->columns_json};
+    const char *texts[] = {run->m->pub.full, flow_kind_name(run->m->pub.kind), run->fingerprint, run->m->pub.sql, run->m->columns_json};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         sql_text(out, texts[i]);
         buf_text(out, ", ");

@@ -62,12 +62,29 @@ static bool inputs_exist(const struct asking *a, const struct flow_model *p) {
     return true;
 }
 
+/* Its size and time are looked at; the content is read only when they moved. */
+static bool reference_moved(const struct asking *a, const struct model *m, const char *built) {
+    const struct fs *fs = a->flow->options.host->fs;
+    struct fs_stat csv = {0}, settings = {0};
+    struct seen_table seen, now;
+    if (fs->stat(fs->self, m->source_path, &csv, NULL) != OK) return false;
+    (void)fs->stat(fs->self, m->settings_path, &settings, NULL);
+    now = (struct seen_table){(uint64_t)(csv.mtime_ns ^ settings.mtime_ns), csv.size_bytes};
+    if (built && state_seen(a->flow, m->pub.full, "", &seen) && seen.version == now.version && seen.before == now.before) return false;
+    const char *content;
+    if (reference_content(a->flow, a->arena, m, &content, NULL) != OK) return false;
+    if (!built || strcmp(built, arena_printf(a->arena, "%s:%s", m->pub.fingerprint, content)) != 0) return true;
+    state_note_seen(a->flow, m->pub.full, "", now);
+    return false;
+}
+
 static bool is_due(const struct asking *a, const struct model *m) {
     const struct flow_model *p = &m->pub;
     if (!p->bound) return false;
     const char *built = state_built(a->flow, a->arena, p->full);
+    if (p->kind == FLOW_REFERENCE) return reference_moved(a, m, built);
     bool changed = !built || strcmp(built, p->fingerprint) != 0;
-    if (p->kind == FLOW_VIEW || p->kind == FLOW_REFERENCE) return changed;
+    if (p->kind == FLOW_VIEW) return changed;
     if (!inputs_exist(a, p)) return false;
     if (changed) return true;
     for (size_t i = 0; i < p->inputs_n; i++) {

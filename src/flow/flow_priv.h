@@ -14,6 +14,7 @@
 
 #define MODEL_FILE_BYTES_MAX (1u << 20)
 #define MODELS_MAX 2000
+#define REFERENCE_BYTES_MAX (64u << 20)
 
 /* ---- model files ---- */
 
@@ -83,7 +84,7 @@ struct model {
     int mark; /* of the search for cycles: 0 new, 1 on the way, 2 done */
     /* references */
     const char *source_path; /* CSV, as the engine opens it */
-    const char *content_hash; /* of the CSV and its settings when it was loaded */
+    const char *settings_path; /* YAML beside it, which need not be there */
     const char *types_sql; /* "{'a': 'VARCHAR', …}" or NULL */
     struct expect_suite *suite;
     bool drops_is_sql; /* drops is a condition over the inputs; else a sentence */
@@ -152,6 +153,8 @@ struct binder {
 enum status bind_models(struct binder *b, struct err *err);
 /* {'name': 'TYPE', …} as CSV options of a reference: the SELECT over its file. In the arena. */
 const char *reference_sql(struct arena *arena, const struct model *m);
+/* Hash of the file and its settings as they are now. */
+enum status reference_content(struct flow *flow, struct arena *arena, const struct model *m, const char **out, struct err *err);
 /* Reads reference/<name>.yaml (may be empty). */
 void reference_read_types(struct model_reader *r, struct model *m, struct str yaml);
 /* Sets fingerprints and what is derived once (names of tables). In topological order, after binding. */

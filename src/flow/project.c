@@ -101,26 +101,21 @@ static enum status load_models(struct loading *l, struct err *err) {
 
 /* ---- reference/<name>.csv ---- */
 
-static char *hash_text(struct arena *arena, struct str a, struct str b) {
-    struct hash128 x = hash128_keyed(1, a.p, a.n), y = hash128_keyed(2, b.p, b.n);
-    return arena_printf(arena, "%016llx%016llx", (unsigned long long)(x.lo ^ y.hi), (unsigned long long)(x.hi ^ y.lo));
-}
-
 static enum status load_reference(struct loading *l, const char *name, struct err *err) {
     struct arena *arena = l->reader.arena;
     struct model *m = arena_new_one(arena, struct model);
     const char *file = arena_printf(arena, "reference/%s.csv", name), *settings = dir_of(l, arena_printf(arena, "reference/%s.yaml", name));
     m->pub = (struct flow_model){.schema = "ref", .name = name, .full = arena_printf(arena, "ref.%s", name), .file = file, .kind = FLOW_REFERENCE, .sql = "", .sql_line = 1};
     m->source_path = dir_of(l, file);
-    struct str content = STR_NULL, yaml = STR_NULL;
-    enum status st = read_file(l, m->source_path, 64u << 20, &content, err);
-    if (st == OK && fs_exists(l->flow->options.host->fs, settings)) {
+    m->settings_path = settings;
+    struct str yaml = STR_NULL;
+    enum status st = OK;
+    if (fs_exists(l->flow->options.host->fs, settings)) {
         st = read_file(l, settings, MODEL_FILE_BYTES_MAX, &yaml, err);
         l->reader.problems->file = arena_printf(arena, "reference/%s.yaml", name);
         if (st == OK) reference_read_types(&l->reader, m, yaml);
     }
     if (st != OK) return err_prefix(err, "%s", file);
-    m->content_hash = hash_text(arena, content, yaml);
     l->reader.problems->file = file;
     if (!config_name_valid(str_of(name))) {
         config_problem_add(l->reader.problems, false, 0, 0, "a reference is named with small letters, digits and _");
@@ -245,7 +240,8 @@ void model_finish(struct arena *arena, struct model *m, const char *timezone) {
     m->next_quarantine = table_name(arena, "cupel_old", arena_printf(arena, "%s__next_quarantine", below));
     BUF_SCOPE(text);
     meaning(m, timezone, &text);
-    m->pub.fingerprint = hash_text(arena, buf_view(&text), STR_NULL);
+    struct hash128 hash = hash128_keyed(1, text.p, text.n);
+    m->pub.fingerprint = arena_printf(arena, "%016llx%016llx", (unsigned long long)hash.hi, (unsigned long long)hash.lo);
     buf_clear(&text);
     columns_json(m, &text);
     m->columns_json = arena_strdup(arena, buf_cstr(&text));

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/hash.h"
 #include "flow/flow_priv.h"
 
 void reference_read_types(struct model_reader *r, struct model *m, struct str yaml) {
@@ -42,4 +43,16 @@ const char *reference_sql(struct arena *arena, const struct model *m) {
     if (m->types_sql) buf_printf(&sql, ", types = %s", m->types_sql);
     buf_char(&sql, ')');
     return arena_strdup(arena, buf_cstr(&sql));
+}
+
+enum status reference_content(struct flow *flow, struct arena *arena, const struct model *m, const char **out, struct err *err) {
+    must(flow && m->source_path && out);
+    const struct fs *fs = flow->options.host->fs;
+    struct str content = STR_NULL, settings = STR_NULL;
+    enum status st = fs_read_all(fs, arena, m->source_path, REFERENCE_BYTES_MAX, &content, err);
+    if (st == OK && fs_exists(fs, m->settings_path)) st = fs_read_all(fs, arena, m->settings_path, MODEL_FILE_BYTES_MAX, &settings, err);
+    if (st != OK) return err_prefix(err, "%s", m->pub.file);
+    struct hash128 a = hash128_keyed(1, content.p, content.n), b = hash128_keyed(2, settings.p, settings.n);
+    *out = arena_printf(arena, "%016llx%016llx", (unsigned long long)(a.lo ^ b.hi), (unsigned long long)(a.hi ^ b.lo));
+    return OK;
 }

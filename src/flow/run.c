@@ -83,7 +83,7 @@ static bool plan(struct run *run) {
         moved = moved || run->inputs[i].moved;
     }
     if (!run->exists) restate_all(run, true, "there is no table yet");
-    if (built && strcmp(built, run->m->pub.fingerprint) != 0) restate_all(run, true, "its SQL, settings or columns changed");
+    if (built && strcmp(built, run->fingerprint) != 0) restate_all(run, true, "its SQL, settings or columns changed");
     if (run->options->full_refresh) restate_all(run, false, "asked for");
     for (size_t i = 0; i < run->inputs_n; i++) {
         if (!run->inputs[i].known && run->exists) restate_all(run, false, "a new input");
@@ -92,19 +92,24 @@ static bool plan(struct run *run) {
 }
 
 /* References have no inputs but their file. */
-static bool plan_reference(struct run *run) {
+static enum status plan_reference(struct run *run, bool *moved, struct err *err) {
     struct table_state t;
+    const char *content;
+    enum status st = reference_content(run->flow, run->arena, run->m, &content, err);
+    if (st != OK) return st;
+    run->fingerprint = arena_printf(run->arena, "%s:%s", run->m->pub.fingerprint, content);
     const char *built = state_built(run->flow, run->arena, run->m->pub.full);
     run->exists = state_table(run->flow, run->m->pub.full, &t);
     run->swap = !run->exists;
     run->restate_all = true;
     run->why = "its file changed";
-    return !built || strcmp(built, run->m->pub.fingerprint) != 0 || run->options->full_refresh || run->options->force;
+    *moved = !built || strcmp(built, run->fingerprint) != 0 || run->options->full_refresh || run->options->force;
+    return OK;
 }
 
 static bool plan_view(struct run *run) {
     const char *built = state_built(run->flow, run->arena, run->m->pub.full);
-    return !built || strcmp(built, run->m->pub.fingerprint) != 0;
+    return !built || strcmp(built, run->fingerprint) != 0;
 }
 
 static const char *strategy_of(const struct run *run) {
@@ -120,6 +125,7 @@ static const char *strategy_of(const struct run *run) {
 static enum status dispatch(struct run *run, struct err *err) {
     const struct flow_model *p = &run->m->pub;
     if (p->kind == FLOW_VIEW) return run_view(run, err);
+    if (p->kind == FLOW_STREAM && run->options->redrive && !run->restate_all) return run_redrive(run, err);
     if (p->kind == FLOW_STREAM) return run_stream(run, err);
     if (run->restate_all || p->kind == FLOW_FULL || p->kind == FLOW_REFERENCE) return run_whole(run, err);
     bool by_hand = run->options->from_us || run->options->to_us;
@@ -158,7 +164,7 @@ static struct run begin_run(struct flow *flow, const struct model_set *set, cons
     const char *run_id;
     new_run_id(arena, flow, &run_id);
     *result = (struct flow_model_result){.model = m->pub.full, .status = FLOW_UNCHANGED, .run_id = run_id, .strategy = ""};
-    return (struct run){.flow = flow, .set = set, .m = m, .options = options, .arena = arena, .result = result, .log = BUF_INIT, .started_us = host_wall_us(flow->options.host),
+    return (struct run){.fingerprint = m->pub.fingerprint, .flow = flow, .set = set, .m = m, .options = options, .arena = arena, .result = result, .log = BUF_INIT, .started_us = host_wall_us(flow->options.host),
         .target = m->table, .target_gone = m->gone_table, .target_quarantine = m->quarantine_table};
 }
 
@@ -170,7 +176,13 @@ static enum status attempt(struct run *run, bool *had_work, struct err *err) {
     take_inputs(run);
     const char *missing = kind == FLOW_VIEW || kind == FLOW_REFERENCE ? NULL : missing_input(run);
     if (missing) return err_set(err, E_NOT_FOUND, "%s has no table yet", missing);
-    bool moved = kind == FLOW_REFERENCE ? plan_reference(run) : kind == FLOW_VIEW ? plan_view(run) : plan(run);
+    bool moved = false;
+    if (kind == FLOW_REFERENCE) {
+        st = plan_reference(run, &moved, err);
+        if (st != OK) return st;
+    } else {
+        moved = kind == FLOW_VIEW ? plan_view(run) : plan(run);
+    }
     *had_work = moved || run->options->verify;
     if (!*had_work) return OK;
     run->result->strategy = run->options->verify ? "verify" : strategy_of(run);

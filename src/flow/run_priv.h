@@ -56,6 +56,7 @@ struct run {
     struct lake_pin *pin;
     struct engine_work *work;
     struct buf log; /* statements as they ran */
+    const char *fingerprint; /* what the table is built by; of references with the content of their file */
     int64_t version; /* of this run; given out when it begins to write */
     int64_t started_us; /* wall */
     bool exists; /* the model has a table */
@@ -150,6 +151,9 @@ void run_put_checks(struct buf *out, const struct run *run);
 
 enum status run_stream(struct run *run, struct err *err);
 enum status run_stream_keys(struct run *run, bool *done, struct err *err); /* done false: nothing was done, the other ways are open */
+enum status stream_compute(struct run *run, int64_t rows_in, struct err *err); /* _batch of what the views show; inside the reading transaction */
+enum status stream_write(struct run *run, struct err *err); /* _batch into quarantine and table; inside the writing transaction */
+enum status run_redrive(struct run *run, struct err *err); /* the events in quarantine instead of what is new (stream models) */
 enum status run_bucket(struct run *run, struct err *err);
 enum status run_by(struct run *run, struct err *err);
 enum status run_merge(struct run *run, struct err *err);

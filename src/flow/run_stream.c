@@ -141,23 +141,28 @@ static enum status count_batch(struct run *run, struct batch *b, struct err *err
     return OK;
 }
 
-/* _batch: what the SQL makes of the new rows; counts and expectations. */
+/* _batch: what the SQL makes of what the views show; what the WHERE left out; expectations. */
+enum status stream_compute(struct run *run, int64_t rows_in, struct err *err) {
+    int64_t out = 0, filtered = 0;
+    BUF_SCOPE(sql);
+    buf_text(&sql, "CREATE OR REPLACE TEMP TABLE _batch AS SELECT ");
+    sql_columns(&sql, "", run->m->pub.columns, run->m->pub.columns_n);
+    buf_printf(&sql, " FROM (\n%s\n)", run->m->pub.sql);
+    enum status st = run_buf(run, &sql, NULL, err);
+    if (st == OK) st = run_count(run, "SELECT count(*) AS n FROM temp._batch", &out, err);
+    if (st == OK) st = count_filtered(run, rows_in, out, &filtered, err);
+    run->result->filtered += filtered;
+    return st == OK ? run_expect_rows(run, "temp._batch", err) : st;
+}
+
 static enum status read_batch(struct run *run, struct batch *b, struct err *err) {
-    int64_t before_in = run->result->rows_in, out = 0, filtered = 0;
+    int64_t before_in = run->result->rows_in;
     enum status st = run_sql(run, "BEGIN", NULL, err);
     if (st == OK) st = run_read_versions(run, err);
     if (st == OK) st = run_bronze_ends(run, err);
     if (st == OK) st = run_views(run, SHOW_DELTA, NULL, err);
     if (st == OK) st = count_model_rows(run, err);
-    BUF_SCOPE(sql);
-    buf_text(&sql, "CREATE OR REPLACE TEMP TABLE _batch AS SELECT ");
-    sql_columns(&sql, "", run->m->pub.columns, run->m->pub.columns_n);
-    buf_printf(&sql, " FROM (\n%s\n)", run->m->pub.sql);
-    if (st == OK) st = run_buf(run, &sql, NULL, err);
-    if (st == OK) st = run_count(run, "SELECT count(*) AS n FROM temp._batch", &out, err);
-    if (st == OK) st = count_filtered(run, run->result->rows_in - before_in, out, &filtered, err);
-    run->result->filtered += filtered;
-    if (st == OK) st = run_expect_rows(run, "temp._batch", err);
+    if (st == OK) st = stream_compute(run, run->result->rows_in - before_in, err);
     return st == OK ? run_sql(run, "COMMIT", NULL, err) : st;
 }
 
@@ -255,7 +260,7 @@ enum status stream_winners(struct run *run, struct err *err) {
     BUF_SCOPE(sql);
     buf_text(&sql, "CREATE OR REPLACE TEMP TABLE _new AS SELECT ");
     columns_of(&sql, run, "");
-    buf_text(&sql, " FROM temp._won");
+    buf_text(&sql, " FROM temp._won WHERE NOT cupel_gone_");
     return st == OK ? run_buf(run, &sql, NULL, err) : st;
 }
 
@@ -309,6 +314,11 @@ static enum status write_batch(struct run *run, struct batch *b, struct err *err
     if (st != OK || !b->rows) return st;
     bool plain = !b->old_rows && !b->duplicates && !run->m->pub.deletes && !run->m->pub.emit.stream;
     return plain || !run->m->pub.key_n ? append(run, b, err) : replace_rows(run, b, err);
+}
+
+enum status stream_write(struct run *run, struct err *err) {
+    struct batch b = {0};
+    return write_batch(run, &b, err);
 }
 
 /* ---- a delta ---- */
@@ -386,6 +396,7 @@ static void begin_slices(struct run *run, struct position *ends, struct position
         ends[i] = in->to;
         if (!is_bronze(in) || in->in->lookup) ends[i].offsets_n = 0;
         slice[i] = (struct position){.offsets = arena_new_array(run->arena, uint64_t, ends[i].offsets_n + 1u), .offsets_n = ends[i].offsets_n};
+        in->known = false; /* tables of models: all of them, with the first wave */
         if (!ends[i].offsets_n) continue;
         in->from = (struct position){.offsets = arena_new_array(run->arena, uint64_t, ends[i].offsets_n), .offsets_n = ends[i].offsets_n};
         in->known = true;

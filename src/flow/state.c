@@ -235,7 +235,7 @@ void state_note_run(struct run *run, bool changed, bool rebuilt) {
         const struct run_input *in = &run->inputs[i];
         position_free(map_put(flow->positions, str_of(pair_key(arena, run->m->pub.full, in->in->full)), position_copy(&in->to)));
     }
-    free(map_put(flow->built, str_of(run->m->pub.full), mem_strdup(run->m->pub.fingerprint)));
+    free(map_put(flow->built, str_of(run->m->pub.full), mem_strdup(run->fingerprint)));
     if (!changed) return;
     struct table_state *t = map_get(flow->versions, str_of(run->m->pub.full));
     if (!t) {

@@ -1,0 +1,302 @@
+/* Models: files, graph, binding, and runs of every strategy with a real engine. */
+#include "flow_fixture.h"
+
+/* ---- files and graph ---- */
+
+static void expect_problems(struct fixture *f, const char *const *wanted) {
+    char *text = load(f);
+    for (; *wanted; wanted++) {
+        if (!strstr(text, *wanted)) fail_msg("expected \"%s\" in:\n%s", *wanted, text);
+    }
+}
+
+static void all_problems_in_one_run(void **state) {
+    struct fixture *f = *state;
+    (void)add_stream(f, "web", 1);
+    put_file(f, "models/silver/a.sql", "/* cupel\nkind: streem\nkey: [x]\n*/\nSELECT 1\n");
+    put_file(f, "models/silver/b.sql", "/* cupel\nkind: stream\nkeys: [x]\n*/\nSELECT 1 AS x FROM bronze.web\n");
+    put_file(f, "models/silver/c.sql", "SELECT 1\n");
+    put_file(f, "models/silver/d.sql", "/* cupel\nkind: full\n*/\nSELECT *\nFROM bronze.wep JOIN\n  silver.nothing USING (x)\n");
+    put_file(f, "models/silver/e.sql", "/* cupel\nkind: full\nbucket: day\n*/\nSELECT 1 AS one FROM bronze.web\n");
+    put_file(f, "models/silver/f.sql", "/* cupel\nkind: full\n*/\nSELECT payload,\n   pylaod FROM bronze.web\n");
+    put_file(f, "models/silver/g.sql", "/* cupel\nkind: full\n*/\nSELEC 1\n");
+    put_file(f, "models/silver/h.sql", "/* cupel\nkind: stream\nkey: [id]\ntime: tim\n*/\nSELECT _event_id AS id, _event_id, _received_at FROM bronze.web\n");
+    put_file(f, "models/silver/i.sql", "/* cupel\nkind: incremental\n*/\nSELECT 1 FROM bronze.web\n");
+    open_flow(f);
+    expect_problems(f,
+        (const char *const[]){"models/silver/a.sql:2:7: kind is one of stream|incremental|full|view, not \"streem\" (did you mean \"stream\"?)",
+            "models/silver/b.sql:3:1: unknown key keys (did you mean \"key\"?)", "models/silver/c.sql:1:1: a model begins with its settings",
+            "models/silver/d.sql:5:6: there is no table bronze.wep (did you mean \"bronze.web\"?)", "models/silver/d.sql:6:3: there is no table silver.nothing",
+            "models/silver/e.sql:3:1: bucket means nothing in a model of kind full", "models/silver/f.sql:5:4: Referenced column \"pylaod\"",
+            "models/silver/g.sql:4:1: syntax error at or near \"SELEC\"", "models/silver/h.sql:4:7: time: the SELECT gives no column tim",
+            "models/silver/i.sql:1:1: an incremental model says what it restates", NULL});
+}
+
+static void circles_are_told(void **state) {
+    struct fixture *f = *state;
+    put_file(f, "models/a/one.sql", "/* cupel\nkind: full\n*/\nSELECT * FROM a.two\n");
+    put_file(f, "models/a/two.sql", "/* cupel\nkind: full\n*/\nSELECT *\nFROM a.three\n");
+    put_file(f, "models/a/three.sql", "/* cupel\nkind: full\n*/\nSELECT * FROM a.one\n");
+    put_file(f, "models/a/self.sql", "/* cupel\nkind: full\n*/\nSELECT * FROM a.self\n");
+    open_flow(f);
+    expect_problems(f, (const char *const[]){"models read each other in a circle: a.one, which reads a.two, which reads a.three, which reads a.one", "a.self reads itself", NULL});
+}
+
+static char *inputs_of(struct fixture *f, const char *model) {
+    const struct flow_model *m = flow_find(f->flow, model);
+    assert_non_null(m);
+    char *text = arena_strdup(f->arena, "");
+    for (size_t i = 0; i < m->inputs_n; i++) text = arena_printf(f->arena, "%s%s%s%s", text, i ? " " : "", m->inputs[i].full, m->inputs[i].lookup ? "?" : "");
+    return text;
+}
+
+static void the_graph_is_the_syntax_trees(void **state) {
+    struct fixture *f = *state;
+    (void)add_stream(f, "web", 1);
+    (void)add_stream(f, "crm", 1);
+    put_file(f, "reference/stores.csv", "store_id,name\n1,a\n2,b\n");
+    put_file(f, "models/s/a.sql", "/* cupel\nkind: full\n*/\nSELECT 1 AS x, 2 AS t, 'a' AS c FROM bronze.web");
+    put_file(f, "models/s/b.sql", "/* cupel\nkind: full\n*/\nSELECT 1 AS x, 2 AS t, 3 AS u FROM bronze.crm");
+    put_file(f, "models/q/using_.sql", "/* cupel\nkind: full\n*/\nSELECT x, a.t, u FROM s.a JOIN s.b USING (x)");
+    put_file(f, "models/q/natural_.sql", "/* cupel\nkind: full\n*/\nSELECT * FROM s.a NATURAL JOIN s.b");
+    put_file(f, "models/q/asof_.sql", "/* cupel\nkind: full\n*/\nSELECT a.x FROM s.a ASOF JOIN s.b ON a.x = b.x AND a.t >= b.t");
+    put_file(f, "models/q/pivot_.sql", "/* cupel\nkind: full\n*/\nFROM (SELECT x, c FROM s.a) PIVOT (count(x) FOR c IN ('a', 'b'))");
+    put_file(f, "models/q/pivots.sql", "/* cupel\nkind: full\n*/\nPIVOT s.a ON c IN ('a', 'b') USING count(x) -- bronze.crm in words\n");
+    put_file(f, "models/q/columns_.sql", "/* cupel\nkind: full\n*/\nSELECT COLUMNS('x|t') FROM s.a");
+    put_file(f, "models/q/shadow.sql", "/* cupel\nkind: full\n*/\nWITH b AS (SELECT * FROM s.a), c AS (SELECT * FROM b) SELECT c.* FROM c, LATERAL (SELECT store_id FROM ref.stores WHERE store_id = c.x)");
+    put_file(f, "models/q/deep.sql", "/* cupel\nkind: full\n*/\nSELECT (SELECT max(x) FROM s.a) AS m FROM S.B WHERE EXISTS (FROM \"bronze\".web)");
+    put_file(f, "models/q/recursive_.sql", "/* cupel\nkind: full\n*/\nWITH RECURSIVE r AS (SELECT 1 AS x UNION ALL SELECT r.x + 1 FROM r JOIN s.a USING (x) WHERE r.x < 3) SELECT * FROM r");
+    put_file(f, "models/q/seen.sql", "/* cupel\nkind: view\n*/\nSELECT x FROM s.a JOIN ref.stores ON store_id = x");
+    put_file(f, "models/q/over_view.sql", "/* cupel\nkind: full\n*/\nSELECT * FROM q.seen UNION ALL SELECT x FROM s.b");
+    put_file(f, "models/q/said.sql", "/* cupel\nkind: full\ndepends_on: [s.b]\n*/\nSELECT * FROM range(3)");
+    put_file(f, "models/q/macros.sql", "/* cupel\nkind: full\n*/\nSELECT null_if_blank(c) AS c FROM (SELECT clean_text(c) AS c FROM s.a)");
+    open_flow(f);
+    load_well(f);
+    assert_string_equal(inputs_of(f, "q.using_"), "s.a s.b");
+    assert_string_equal(inputs_of(f, "q.natural_"), "s.a s.b");
+    assert_string_equal(inputs_of(f, "q.asof_"), "s.a s.b");
+    assert_string_equal(inputs_of(f, "q.pivot_"), "s.a");
+    assert_string_equal(inputs_of(f, "q.pivots"), "s.a");
+    assert_string_equal(inputs_of(f, "q.columns_"), "s.a");
+    assert_string_equal(inputs_of(f, "q.shadow"), "s.a ref.stores?");
+    assert_string_equal(inputs_of(f, "q.deep"), "s.a s.b bronze.web");
+    assert_string_equal(inputs_of(f, "q.recursive_"), "s.a");
+    assert_string_equal(inputs_of(f, "q.over_view"), "q.seen s.a ref.stores? s.b");
+    assert_string_equal(inputs_of(f, "q.said"), "s.b");
+    assert_string_equal(inputs_of(f, "q.macros"), "s.a");
+    const struct flow_model *const *models;
+    size_t n = flow_models(f->flow, &models);
+    assert_string_equal(models[0]->full, "ref.stores");
+    for (size_t i = 0; i < n; i++) assert_true(models[i]->bound);
+}
+
+static void streams_may_not_join(void **state) {
+    struct fixture *f = *state;
+    (void)add_stream(f, "web", 1);
+    (void)add_stream(f, "crm", 1);
+    put_file(f, "models/s/a.sql", "/* cupel\nkind: stream\n*/\nSELECT w.payload FROM bronze.web w JOIN bronze.crm c ON w._key = c._key");
+    put_file(f, "models/s/b.sql", "/* cupel\nkind: stream\n*/\nWITH c AS (FROM bronze.crm) SELECT payload FROM bronze.web WHERE _key IN (SELECT _key FROM c)");
+    put_file(f, "models/s/good.sql", "/* cupel\nkind: stream\n*/\nSELECT payload FROM bronze.web UNION ALL SELECT payload FROM bronze.crm");
+    open_flow(f);
+    char *text = load(f);
+    assert_non_null(strstr(text, "models/s/a.sql:4:41: a stream model sees each input's new rows alone"));
+    assert_non_null(strstr(text, "models/s/b.sql:4:92: a stream model cannot look at c in a subquery"));
+    assert_null(strstr(text, "good"));
+}
+
+/* ---- runs ---- */
+
+#define HEADER_WEB \
+    "/* cupel\nkind: stream\nkey: [id]\ntime: ts\ndeletes: \"op = 'delete'\"\n*/\n" \
+    "SELECT payload->>'$.id' AS id, CAST(payload->>'$.at' AS TIMESTAMPTZ) AS ts, CAST(payload->>'$.v' AS BIGINT) AS v, payload->>'$.op' AS op, _received_at, _event_id FROM bronze.web"
+
+static void a_stream_keeps_the_newest(void **state) {
+    struct fixture *f = *state;
+    uint16_t web = add_stream(f, "web", 2);
+    put_file(f, "models/silver/web.sql", HEADER_WEB);
+    open_flow(f);
+    load_well(f);
+    size_t n;
+    append_one(f, web, "{\"id\":\"a\",\"at\":\"2026-01-01T10:00:00Z\",\"v\":1}");
+    append_one(f, web, "{\"id\":\"b\",\"at\":\"2026-01-01T11:00:00Z\",\"v\":2}");
+    struct flow_model_result *r = run_all(f, &n);
+    assert_int_equal(r[0].status, FLOW_DONE);
+    assert_string_equal(r[0].strategy, "rebuild");
+    rows_are(f, "SELECT id, v FROM warehouse.silver.web ORDER BY id", "[{\"id\":\"a\",\"v\":1},{\"id\":\"b\",\"v\":2}]");
+    append_one(f, web, "{\"id\":\"a\",\"at\":\"2026-01-01T10:00:00Z\",\"v\":3}");
+    append_one(f, web, "{\"id\":\"b\",\"op\":\"delete\"}");
+    append_one(f, web, "{\"id\":\"c\",\"at\":\"2026-01-01T12:00:00Z\",\"v\":4}");
+    r = run_all(f, &n);
+    assert_string_equal(r[0].strategy, "stream");
+    assert_int_equal(r[0].rows_in, 3);
+    assert_int_equal(r[0].rows_in, r[0].rows_out + r[0].superseded + r[0].filtered + r[0].quarantined);
+    rows_are(f, "SELECT id, v FROM warehouse.silver.web ORDER BY id", "[{\"id\":\"a\",\"v\":3},{\"id\":\"c\",\"v\":4}]");
+    verify_all(f);
+    r = run_all(f, &n);
+    assert_int_equal(r[0].inserted + r[0].deleted, 0);
+    r = run_with(f, (struct flow_run_options){.full_refresh = true}, &n);
+    assert_null(r[0].error);
+    rows_are(f, "SELECT id, v FROM warehouse.silver.web ORDER BY id", "[{\"id\":\"a\",\"v\":3},{\"id\":\"c\",\"v\":4}]");
+    verify_all(f);
+    const char *const *due;
+    ok(flow_due(f->flow, f->arena, &due, &n, &f->err));
+    assert_int_equal(n, 0);
+    append_one(f, web, "{\"id\":\"d\",\"v\":5}");
+    ok(flow_due(f->flow, f->arena, &due, &n, &f->err));
+    assert_int_equal(n, 1);
+}
+
+static const char merge_model[] = "/* cupel\nkind: incremental\nby: [day]\nmerge: true\nrows: SELECT CAST(ts AS DATE) AS day, v AS total, CAST(1 AS BIGINT) AS n FROM silver.web\n*/\n"
+                                  "SELECT day, CAST(sum(total) AS BIGINT) AS total, CAST(sum(n) AS BIGINT) AS n FROM this.pieces GROUP BY day";
+static const char bucket_model[] = "/* cupel\nkind: incremental\nbucket: day\ntime: day\n*/\nSELECT CAST(ts AS DATE) AS day, sum(v) AS total FROM silver.web GROUP BY 1";
+static const char by_model[] = "/* cupel\nkind: incremental\nby: [id]\nkey: [id]\nemit: {stream: alerts, type: big, columns: [id, v], when: \"new.v > 10 AND (old.v IS NULL OR old.v <= 10)\"}\n*/\nSELECT id, v * 2 AS v FROM silver.web";
+static const char full_model[] = "/* cupel\nkind: full\n*/\nSELECT count(*) AS n FROM silver.web";
+
+static void chains_restate_what_changed(void **state) {
+    struct fixture *f = *state;
+    uint16_t web = add_stream(f, "web", 1);
+    put_file(f, "models/silver/web.sql", HEADER_WEB);
+    put_file(f, "models/gold/merged.sql", merge_model);
+    put_file(f, "models/gold/days.sql", bucket_model);
+    put_file(f, "models/gold/ids.sql", by_model);
+    put_file(f, "models/gold/n.sql", full_model);
+    put_file(f, "models/gold/seen.sql", "/* cupel\nkind: view\n*/\nSELECT merged.*, n.n AS rows FROM gold.merged JOIN gold.n ON true");
+    put_file(f, "models/gold/over.sql", "/* cupel\nkind: full\n*/\nSELECT * FROM gold.seen");
+    open_flow(f);
+    load_well(f);
+    size_t n;
+    append_one(f, web, "{\"id\":\"a\",\"at\":\"2026-01-01T10:00:00Z\",\"v\":1}");
+    append_one(f, web, "{\"id\":\"b\",\"at\":\"2026-01-02T11:00:00Z\",\"v\":2}");
+    struct flow_model_result *r = run_all(f, &n);
+    verify_all(f);
+    append_one(f, web, "{\"id\":\"c\",\"at\":\"2026-01-02T12:00:00Z\",\"v\":30}");
+    r = run_all(f, &n);
+    assert_string_equal(result_of(r, n, "gold.merged")->strategy, "merge");
+    assert_string_equal(result_of(r, n, "gold.days")->strategy, "bucket");
+    assert_string_equal(result_of(r, n, "gold.ids")->strategy, "by");
+    assert_int_equal(result_of(r, n, "gold.days")->inserted, 1);
+    assert_int_equal(result_of(r, n, "gold.ids")->inserted, 1);
+    rows_are(f, "SELECT day, total, n FROM warehouse.gold.merged ORDER BY day", "[{\"day\":\"2026-01-01\",\"total\":1,\"n\":1},{\"day\":\"2026-01-02\",\"total\":32,\"n\":2}]");
+    rows_are(f, "SELECT target, payload->>'$.event.id' AS id, payload->'$.event' AS event FROM warehouse.cupel.outbox",
+        "[{\"target\":\"alerts\",\"id\":\"c\",\"event\":{\"type\":\"big\",\"id\":\"c\",\"v\":60}}]");
+    verify_all(f);
+    append_one(f, web, "{\"id\":\"a\",\"at\":\"2026-01-03T10:00:00Z\",\"v\":7}");
+    append_one(f, web, "{\"id\":\"b\",\"op\":\"delete\"}");
+    r = run_all(f, &n);
+    assert_string_equal(result_of(r, n, "gold.merged")->strategy, "merge by keys");
+    rows_are(f, "SELECT day, total FROM warehouse.gold.days ORDER BY day", "[{\"day\":\"2026-01-02\",\"total\":30},{\"day\":\"2026-01-03\",\"total\":7}]");
+    verify_all(f);
+    r = run_all(f, &n);
+    for (size_t i = 0; i < n; i++) assert_int_equal(r[i].inserted + r[i].deleted, 0);
+    rows_are(f, "SELECT \"table\", strftime(timezone('UTC', as_of_event), '%d %H') AS e FROM warehouse.cupel.freshness WHERE \"table\" IN ('silver.web', 'gold.over') ORDER BY 1",
+        "[{\"table\":\"gold.over\",\"e\":\"03 10\"},{\"table\":\"silver.web\",\"e\":\"03 10\"}]");
+}
+
+static void changed_sql_is_swapped(void **state) {
+    struct fixture *f = *state;
+    uint16_t web = add_stream(f, "web", 1);
+    put_file(f, "models/silver/web.sql", HEADER_WEB);
+    put_file(f, "models/gold/days.sql", bucket_model);
+    open_flow(f);
+    load_well(f);
+    size_t n;
+    append_one(f, web, "{\"id\":\"a\",\"at\":\"2026-01-01T10:00:00Z\",\"v\":1}");
+    (void)run_all(f, &n);
+    put_file(f, "models/silver/web.sql", HEADER_WEB " WHERE payload->>'$.id' <> 'b'");
+    put_file(f, "models/gold/days.sql",
+        "/* cupel\nkind: incremental\nbucket: day\ntime: day\n*/\nSELECT CAST(ts AS DATE) AS day, sum(v) AS total, count(*) AS n FROM silver.web GROUP BY 1");
+    load_well(f);
+    append_one(f, web, "{\"id\":\"b\",\"at\":\"2026-01-01T10:00:00Z\",\"v\":5}");
+    struct flow_model_result *r = run_all(f, &n);
+    assert_string_equal(result_of(r, n, "silver.web")->strategy, "rebuild");
+    assert_string_equal(result_of(r, n, "gold.days")->strategy, "rebuild");
+    rows_are(f, "SELECT day, total, n FROM warehouse.gold.days", "[{\"day\":\"2026-01-01\",\"total\":1,\"n\":1}]");
+    r = run_with(f, (struct flow_run_options){.dry_run = true, .force = true}, &n);
+    assert_int_equal(r[0].status, FLOW_PLANNED);
+    assert_non_null(r[0].sql);
+    verify_all(f);
+}
+
+static void references_are_loaded(void **state) {
+    struct fixture *f = *state;
+    uint16_t web = add_stream(f, "web", 1);
+    put_file(f, "reference/names.csv", "id,name,code\na,Anna,007\nb,Bo,008\n");
+    put_file(f, "reference/names.yaml", "columns: {code: VARCHAR}\n");
+    put_file(f, "models/silver/web.sql", HEADER_WEB);
+    put_file(f, "models/silver/named.sql",
+        "/* cupel\nkind: stream\nkey: [id]\n*/\nSELECT w.id, name, code, w._received_at, w._event_id FROM silver.web w LEFT JOIN ref.names USING (id)");
+    open_flow(f);
+    load_well(f);
+    size_t n;
+    append_one(f, web, "{\"id\":\"a\",\"at\":\"2026-01-01T10:00:00Z\",\"v\":1}");
+    append_one(f, web, "{\"id\":\"c\",\"at\":\"2026-01-01T10:00:00Z\",\"v\":1}");
+    (void)run_all(f, &n);
+    rows_are(f, "SELECT id, name, code FROM warehouse.silver.named ORDER BY id", "[{\"id\":\"a\",\"name\":\"Anna\",\"code\":\"007\"},{\"id\":\"c\",\"name\":null,\"code\":null}]");
+    put_file(f, "reference/names.csv", "id,name,code\na,Anna,007\nc,Cem,009\n");
+    load_well(f);
+    struct flow_model_result *r = run_all(f, &n);
+    assert_int_equal(result_of(r, n, "silver.named")->inserted, 1);
+    assert_int_equal(result_of(r, n, "silver.named")->deleted, 1);
+    rows_are(f, "SELECT id, name FROM warehouse.silver.named ORDER BY id", "[{\"id\":\"a\",\"name\":\"Anna\"},{\"id\":\"c\",\"name\":\"Cem\"}]");
+    append_one(f, web, "{\"id\":\"c\",\"op\":\"delete\"}");
+    r = run_all(f, &n);
+    assert_string_equal(result_of(r, n, "silver.named")->strategy, "stream by keys");
+    rows_are(f, "SELECT id FROM warehouse.silver.named", "[{\"id\":\"a\"}]");
+    verify_all(f);
+}
+
+static void a_failed_run_leaves_the_table(void **state) {
+    struct fixture *f = *state;
+    uint16_t web = add_stream(f, "web", 1);
+    put_file(f, "models/silver/web.sql", HEADER_WEB);
+    put_file(f, "models/gold/days.sql", bucket_model);
+    put_file(f, "models/gold/other.sql", "/* cupel\nkind: full\n*/\nSELECT count(*) AS n FROM bronze.web");
+    open_flow(f);
+    load_well(f);
+    size_t n;
+    append_one(f, web, "{\"id\":\"a\",\"at\":\"2026-01-01T10:00:00Z\",\"v\":1}");
+    (void)run_all(f, &n);
+    append_one(f, web, "{\"id\":\"a\",\"at\":\"not a time\",\"v\":1}");
+    struct flow_model_result *r = run_with(f, (struct flow_run_options){0}, &n);
+    assert_int_equal(result_of(r, n, "silver.web")->status, FLOW_FAILED);
+    assert_non_null(strstr(result_of(r, n, "silver.web")->error, "not a time"));
+    assert_int_equal(result_of(r, n, "gold.days")->status, FLOW_SKIPPED);
+    assert_int_equal(result_of(r, n, "gold.other")->status, FLOW_DONE);
+    rows_are(f, "SELECT id, v FROM warehouse.silver.web", "[{\"id\":\"a\",\"v\":1}]");
+    rows_are(f, "SELECT model, status FROM warehouse.cupel.runs WHERE status = 'failed'", "[{\"model\":\"silver.web\",\"status\":\"failed\"}]");
+}
+
+static void the_engine_may_die(void **state) {
+    struct fixture *f = *state;
+    uint16_t web = add_stream(f, "web", 1);
+    put_file(f, "models/silver/web.sql", HEADER_WEB);
+    put_file(f, "models/gold/merged.sql", merge_model);
+    open_flow(f);
+    load_well(f);
+    size_t n;
+    for (int i = 0; i < 4; i++) {
+        append_one(f, web, arena_printf(f->arena, "{\"id\":\"%d\",\"at\":\"2026-01-01T10:00:00Z\",\"v\":%d}", i, i));
+        kill(engine_pid(f->engine), SIGKILL);
+        (void)run_all(f, &n);
+    }
+    verify_all(f);
+    rows_are(f, "SELECT total, n FROM warehouse.gold.merged", "[{\"total\":6,\"n\":4}]");
+}
+
+int main(int argc, char **argv) {
+    if (argc > 1 && strcmp(argv[1], "engine") == 0) return engine_main(argc - 1, argv + 1, no_kinds);
+    log_configure((struct log_options){.level = LOG_ERROR, .quiet = true});
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(all_problems_in_one_run, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(circles_are_told, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_graph_is_the_syntax_trees, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(streams_may_not_join, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_stream_keeps_the_newest, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(chains_restate_what_changed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(changed_sql_is_swapped, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(references_are_loaded, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_failed_run_leaves_the_table, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_engine_may_die, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
