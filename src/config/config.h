@@ -63,6 +63,7 @@ struct config_lake {
     const char *bucket, *prefix, *endpoint, *region, *access_key, *secret_key; /* s3 */
     struct config_flush flush; /* of streams that give none */
     int64_t snapshot_retention_ms;
+    uint64_t publish_seconds; /* of lake copies of warehouse tables */
     uint64_t target_file_bytes;
 };
 

@@ -54,6 +54,8 @@ static const struct option LAKE[] = {
     SECTION_ROW(config_lake, "flush", flush, &FLUSH_SECTION, 0, "When waiting events are written to bronze, for streams that say nothing else."),
     ROW(config_lake, "snapshot_retention", DURATION, snapshot_retention_ms, "5d", HOUR, 3650 * DAY, NULL, OPTION_RESTART,
         "How long old table snapshots can be read. The newest 10 stay in any case."),
+    ROW(config_lake, "publish_seconds", NUMBER, publish_seconds, "30", 1, 86400, NULL, OPTION_RESTART,
+        "How often lake copies of the warehouse's tables (models with store: lake or both) are brought up to date."),
     ROW(config_lake, "target_file", BYTES, target_file_bytes, "128MB", MIB, 4 * GIB, NULL, OPTION_RESTART,
         "Size to which the files of closed hours are packed."),
 };

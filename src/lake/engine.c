@@ -768,7 +768,14 @@ enum status engine_copy(struct engine *engine, struct arena *arena, const struct
     if (st != OK) {
         return st;
     }
+    st = engine_call_copied(call, arena, copy, out, err);
+    engine_call_end(&call);
+    return st;
+}
+
+enum status engine_call_copied(struct engine_call *call, struct arena *arena, const struct engine_copy *copy, struct engine_copied *out, struct err *err) {
     struct engine_copied copied = {0};
+    enum status st = OK;
     bool got = false;
     while (st == OK && !call->finished) {
         struct wire_header header;
@@ -785,7 +792,6 @@ enum status engine_copy(struct engine *engine, struct arena *arena, const struct
     if (st == OK && !got) {
         st = err_set(err, E_INTERNAL, "the engine did not say what it copied");
     }
-    engine_call_end(&call);
     if (st == OK) {
         *out = copied;
     }

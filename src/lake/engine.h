@@ -139,7 +139,7 @@ struct engine_work; /* belongs to one thread at a time; but for engine_work_canc
 /* A session with a view for each table named. `view` must stay pinned until engine_work_end. At most ENGINE_WORK_MAX sessions at once, apart from user
  * queries; more wait up to two minutes, then E_BUSY. time_ms: limit of each engine_work_run; 0: none. E_NOT_FOUND: the view has no such table; E_CORRUPT: the
  * warehouse cannot be opened (damaged, or of a newer version), the text says why, and queries over the lake go on working. */
-#define ENGINE_WORK_MAX 2u
+#define ENGINE_WORK_MAX 3u /* two model runs, and the publisher of lake copies */
 enum status engine_work_begin(struct engine *engine, const struct engine_view *view, const struct engine_work_table *tables, size_t n, int64_t time_ms,
     struct engine_work **out, struct err *err);
 /* Runs one or more statements; stops at the first that fails. BEGIN, COMMIT and ROLLBACK are statements like others; after a failure inside a transaction
@@ -156,6 +156,8 @@ bool engine_work_cancel(struct engine_work *work);
 /* The warehouse's tables and views that users may read, as JSON: [{"schema","name","kind":"table|view","columns":[{"name","type","comment"}],"rows"}], sorted.
  * rows is null for views. Hidden columns (_version, state of models) are left out. */
 enum status engine_tables(struct engine *engine, struct buf *json, struct err *err);
+/* The SELECT behind it, for work sessions: rows (schema, name, kind, columns, rows, sql); columns have a `hidden` too, and hidden ones are among them. */
+extern const char engine_tables_sql[];
 
 /* ---- making Parquet files ---- */
 
@@ -194,6 +196,9 @@ struct engine_copied {
 };
 
 enum status engine_copy(struct engine *engine, struct arena *arena, const struct engine_copy *copy, struct engine_copied *out, struct err *err);
+
+/* The same inside a work session and its transaction: what is copied is of one state with what the session reads. copy->view and time_ms are not used. */
+enum status engine_work_copy(struct engine_work *work, struct arena *arena, const struct engine_copy *copy, struct engine_copied *out, struct err *err);
 
 struct engine_stats {
     uint64_t started, died, calls_running, resident_bytes;

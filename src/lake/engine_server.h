@@ -79,5 +79,7 @@ struct engine {
 enum status engine_call_start(struct engine *engine, struct engine_request *request, const struct engine_view *view, struct engine_call **out, struct err *err);
 /* Reads the next frame's header, and its payload unless it is data. A frame ANSWER_ERROR is returned as its status. */
 enum status engine_call_frame(struct engine_call *call, struct wire_header *header, struct err *err);
+/* Reads the answer to a COPY to its end. */
+enum status engine_call_copied(struct engine_call *call, struct arena *arena, const struct engine_copy *copy, struct engine_copied *out, struct err *err);
 
 #endif

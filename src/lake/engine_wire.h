@@ -28,6 +28,7 @@ enum wire_kind {
     ANSWER_END, /* u64 rows; of a WORK_RUN: rows changed */
     ANSWER_ERROR, /* u32 status, text */
     WORK_RUN = 32, /* u32: the rows are wanted; text of the statements */
+    WORK_COPY, /* a request of CALL_COPY: run in the session's transaction, answered as such a call is */
 };
 
 struct wire_header {
@@ -49,8 +50,6 @@ void wire_put_str(struct buf *out, struct str s);
 void wire_put_cstr(struct buf *out, const char *text);
 void wire_begin(struct buf *out, enum wire_kind kind); /* starts a message in an empty buffer */
 void wire_end(struct buf *out); /* sets its length */
-
-extern const char warehouse_tables_sql[]; /* a SELECT: (schema, name, kind, columns, rows, sql) of what users may read in the warehouse */
 
 /* A statement as it travels. */
 enum engine_call_kind { CALL_QUERY = 1, CALL_COPY = 2, CALL_WORK = 3 };

@@ -8,6 +8,7 @@
 
 #define ROWS_BYTES_MAX (64u << 20)
 #define READ_BYTES 65536u
+#define DYING_MS 3000 /* call_lost waits for the death to be noticed */
 
 struct engine_work {
     struct engine_call *call;
@@ -128,6 +129,22 @@ static void set_limit(struct engine_work *work, bool on) {
     work->call->give_up_ms = on && work->time_ms ? host_monotonic_ms(engine->options.host) + work->time_ms + engine->options.stuck_ms : 0;
 }
 
+/* Until the views are made. */
+static enum status open_session(struct engine *engine, struct engine_request *request, struct engine_call **out, struct err *err) {
+    struct engine_call *call;
+    enum status st = engine_call_start(engine, request, NULL, &call, err);
+    if (st != OK) {
+        return st;
+    }
+    st = read_answer(call, NULL, err);
+    if (st != OK) {
+        engine_call_end(&call);
+        return st;
+    }
+    *out = call;
+    return OK;
+}
+
 enum status engine_work_begin(struct engine *engine, const struct engine_view *view, const struct engine_work_table *tables, size_t n, int64_t time_ms,
     struct engine_work **out, struct err *err) {
     must(engine && out && (tables || !n) && time_ms >= 0);
@@ -149,13 +166,13 @@ enum status engine_work_begin(struct engine *engine, const struct engine_view *v
         .work = work,
         .work_n = n};
     struct engine_call *call;
-    enum status st = engine_call_start(engine, &request, NULL, &call, err);
-    if (st != OK) {
-        return st;
+    struct engine_request again = request;
+    int64_t started_ms = host_monotonic_ms(engine->options.host);
+    enum status st = open_session(engine, &request, &call, err);
+    if (st == E_UNAVAILABLE && host_monotonic_ms(engine->options.host) - started_ms < DYING_MS) { /* a child that was killed still takes calls for a moment */
+        st = open_session(engine, &again, &call, err);
     }
-    st = read_answer(call, NULL, err);
     if (st != OK) {
-        engine_call_end(&call);
         return st;
     }
     struct engine_work *made = mem_zalloc(sizeof *made);
@@ -165,40 +182,40 @@ enum status engine_work_begin(struct engine *engine, const struct engine_view *v
     return OK;
 }
 
-static enum status send_run(struct engine_work *work, const char *sql, bool rows, struct err *err) {
-    BUF_SCOPE(message);
-    wire_begin(&message, WORK_RUN);
-    buf_u32(&message, rows);
-    wire_put_cstr(&message, sql);
-    wire_end(&message);
-    if (message.failed) {
+static enum status send(struct engine_work *work, struct buf *message, struct err *err) {
+    wire_end(message);
+    if (message->failed) {
         return err_set(err, E_LIMIT, "the statements of a model run are over %u MB", WIRE_PAYLOAD_MAX >> 20);
     }
-    (void)host_send(work->call->fd, message.p, message.n, NULL); /* a child that is gone shows in the answer that does not come */
+    (void)host_send(work->call->fd, message->p, message->n, NULL); /* a child that is gone shows in the answer that does not come */
+    return OK;
+}
+
+/* Whether a next message makes sense. */
+static enum status usable(struct engine_work *work, struct err *err) {
+    if (work->cancelled) {
+        return err_set(err, E_CANCELLED, "the run was cancelled");
+    }
+    if (work->call->lost) {
+        return err_set(err, work->call->err.status, "%s", work->call->err.text);
+    }
+    work->call->finished = false;
+    work->call->err = (struct err){0};
     return OK;
 }
 
 enum status engine_work_run(struct engine_work *work, const char *sql, struct buf *rows_json, uint64_t *changed, struct err *err) {
     must(work && sql);
-    struct engine_call *call = work->call;
-    if (work->cancelled) {
-        return err_set(err, E_CANCELLED, "the run was cancelled");
-    }
-    if (call->lost) {
-        if (err) {
-            *err = call->err;
-        }
-        return call->err.status;
-    }
     BUF_SCOPE(rows);
+    BUF_SCOPE(message);
     rows.limit = ROWS_BYTES_MAX;
-    call->finished = false;
-    call->err = (struct err){0};
+    wire_begin(&message, WORK_RUN);
+    buf_u32(&message, rows_json != NULL);
+    wire_put_cstr(&message, sql);
+    enum status st = usable(work, err);
     set_limit(work, true);
-    enum status st = send_run(work, sql, rows_json != NULL, err);
-    if (st == OK) {
-        st = read_answer(call, rows_json ? &rows : NULL, err);
-    }
+    st = st == OK ? send(work, &message, err) : st;
+    st = st == OK ? read_answer(work->call, rows_json ? &rows : NULL, err) : st;
     set_limit(work, false);
     if (work->cancelled) {
         return err_set(err, E_CANCELLED, "the run was cancelled");
@@ -213,15 +230,35 @@ enum status engine_work_run(struct engine_work *work, const char *sql, struct bu
         buf_str(rows_json, buf_view(&rows));
     }
     if (changed) {
-        *changed = call->rows;
+        *changed = work->call->rows;
     }
     return OK;
+}
+
+enum status engine_work_copy(struct engine_work *work, struct arena *arena, const struct engine_copy *copy, struct engine_copied *out, struct err *err) {
+    must(work && copy->sql && copy->path && !copy->view);
+    struct engine_request request = {.kind = CALL_COPY,
+        .internal = true,
+        .sql = str_of(copy->sql),
+        .path = copy->path,
+        .columns = copy->columns,
+        .columns_n = copy->columns_n,
+        .row_group_rows = copy->row_group_rows ? copy->row_group_rows : 20480};
+    BUF_SCOPE(message);
+    wire_begin(&message, WORK_COPY);
+    wire_put_request(&message, &request);
+    enum status st = usable(work, err);
+    set_limit(work, true);
+    st = st == OK ? send(work, &message, err) : st;
+    st = st == OK ? engine_call_copied(work->call, arena, copy, out, err) : st;
+    set_limit(work, false);
+    return work->cancelled ? err_set(err, E_CANCELLED, "the run was cancelled") : st;
 }
 
 enum status engine_tables(struct engine *engine, struct buf *json, struct err *err) {
     AUTO_FREE char *sql = mem_printf("SELECT schema, name, kind, list_transform(list_filter(columns, lambda c: NOT c.hidden), "
                                      "lambda c: {'name': c.name, 'type': c.type, 'comment': c.comment}) AS columns, rows FROM (%s) ORDER BY schema, name",
-        warehouse_tables_sql);
+        engine_tables_sql);
     return engine_rows(engine, NULL, sql, json, err);
 }
 

@@ -16,6 +16,7 @@
 #define FLUSH_MS_DEFAULT 300000
 #define SNAPSHOT_RETENTION_MS_DEFAULT (INT64_C(5) * 24 * HOUR_MS)
 #define FILE_BYTES_DEFAULT UINT64_C(128000000)
+#define PUBLISH_MS_DEFAULT 30000
 
 struct metric metric_files = {"cupel_lake_files", "Data files of the current snapshot.", METRIC_GAUGE, "table"};
 struct metric metric_snapshots = {"cupel_lake_snapshots", "Snapshots kept.", METRIC_GAUGE, "table"};
@@ -57,6 +58,7 @@ static void set_defaults(struct lake_options *o) {
     if (!o->flush_bytes) o->flush_bytes = FLUSH_BYTES_DEFAULT;
     if (o->flush_ms <= 0) o->flush_ms = FLUSH_MS_DEFAULT;
     if (o->snapshot_retention_ms <= 0) o->snapshot_retention_ms = SNAPSHOT_RETENTION_MS_DEFAULT;
+    if (o->publish_ms <= 0) o->publish_ms = PUBLISH_MS_DEFAULT;
     if (!o->target_file_bytes) o->target_file_bytes = FILE_BYTES_DEFAULT;
 }
 

@@ -23,6 +23,7 @@ struct lake_options {
     uint64_t flush_bytes; /* default 128 MB of payload and envelope per stream */
     int64_t flush_ms; /* default 300 s since the oldest unlanded record */
     int64_t snapshot_retention_ms; /* default 5 d; at least 10 snapshots stay */
+    int64_t publish_ms; /* lake copies of warehouse tables are brought up to date this often; default 30 s */
     uint64_t target_file_bytes; /* bin-packing of closed hours; default 128 MB */
 };
 
@@ -78,6 +79,19 @@ enum status lake_plan_columns(struct lake *lake, struct arena *arena, const char
     size_t columns_n, struct engine_column **out, struct err *err);
 /* A fresh temporary path below data/lake/tmp on the same disk as the tables. */
 char *lake_temporary_path(struct lake *lake, struct arena *arena, const char *suffix);
+
+/* ---- lake copies of warehouse tables ---- */
+
+struct lake_published {
+    int64_t version; /* of the warehouse, that the copy shows now */
+    uint64_t rows, files_added, files_removed;
+};
+/* Brings the Iceberg table schema.name up to the warehouse's table of that name, when cupel.outbox says that it changed (kind `lake`), and takes those rows off
+ * the outbox. The copy has the visible columns; its property cupel.version makes repeating harmless. The lake's own thread (lake_start) does this for every
+ * table that changed, each publish_ms, while the engine runs; commands that run models by themselves call lake_publish_due at their end.
+ * E_CONFLICT: the lake has a table of that name that is no copy; E_CORRUPT: the warehouse cannot be opened. */
+enum status lake_publish(struct lake *lake, const char *schema, const char *name, struct lake_published *out, struct err *err);
+enum status lake_publish_due(struct lake *lake, struct err *err); /* all that changed; the first failure, the others are done all the same */
 
 /* ---- reading ---- */
 

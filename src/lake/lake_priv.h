@@ -17,6 +17,7 @@
 #define HOUR_NONE INT64_MIN
 #define POSITION_PREFIX "cupel.position."
 #define STREAM_PROPERTY "cupel.stream"
+#define COPY_PROPERTY "cupel.version" /* of lake copies: the version of the warehouse that they show */
 
 /* A live data file, as far as planning needs it. Bounds are those of the manifest; `known` flags say whether there are any. */
 struct table_file {
@@ -112,7 +113,7 @@ struct lake {
     struct shared_view *view, *views; /* current (holds a reference), and all that live */
     struct doomed *doomed;
     /* writer */
-    struct thread writer;
+    struct thread writer, publisher;
     mutex writer_lock;
     condition writer_wake;
     bool writer_stop;
@@ -232,6 +233,9 @@ enum status lake_commit_checked(
     struct lake *lake, const struct lake_append *appends, size_t n, const struct commit_check *check, commit_also also, void *context, struct err *err);
 /* One new file in place of `removed` (URIs), operation replace. */
 enum status lake_replace(struct lake *lake, const char *schema, const char *name, const struct lake_file *file, const struct map *removed, struct err *err);
+
+/* ---- publish.c ---- */
+void publisher_start(struct lake *lake);
 
 /* ---- table_find.c, table_json.c ---- */
 /* read_parquet(…) of these files as the table sees them: columns by field id, missing ones NULL. */

@@ -151,7 +151,9 @@ enum status maintain_compact(
     if (!s && v->unreadable) s = err_set(err, E_UNSUPPORTED, "%s", v->unreadable);
     struct lake_maintained done = {0};
     *more = false;
-    if (!s) {
+    if (!s && ice_property(v->metadata, COPY_PROPERTY)) { /* its files are merged by their versions as it is published */
+        *out = done;
+    } else if (!s) {
         ARENA_SCOPE(arena);
         struct candidate *list = arena_new_array(arena, struct candidate, v->files_n + 1);
         size_t n = find_candidates(lake, v, open_hours_too, list);

@@ -9,7 +9,7 @@
 #include "lake/engine_child.h"
 
 /* Rows (schema, name, kind, columns, rows, sql). Tables under construction (…__next) and those that only runs need are left out. */
-const char warehouse_tables_sql[] =
+const char engine_tables_sql[] =
     "WITH described AS (SELECT model, c->>'name' AS name, c->>'type' AS type, c->>'comment' AS comment, coalesce(c->>'hidden' = 'true', false) AS hidden, "
     "place "
     "FROM (SELECT model, unnest(columns::JSON->'$[*]') AS c, generate_subscripts(columns::JSON->'$[*]', 1) AS place FROM warehouse.cupel.models "
@@ -33,7 +33,7 @@ static const char *text_of(const json_t *object, const char *key) {
 /* ---- reading ---- */
 
 static enum status read_json(struct session *session, json_t **out, struct err *err) {
-    AUTO_FREE char *sql = mem_printf("SELECT coalesce(to_json(list(t)), '[]')::VARCHAR FROM (%s) AS t", warehouse_tables_sql);
+    AUTO_FREE char *sql = mem_printf("SELECT coalesce(to_json(list(t)), '[]')::VARCHAR FROM (%s) AS t", engine_tables_sql);
     duckdb_result result;
     enum status st = OK;
     *out = NULL;

@@ -130,12 +130,17 @@ static enum status send_answer(struct statement *s, enum status status, const st
     return statement_send(s, ANSWER_ERROR, buf_view(&payload), err);
 }
 
-/* The next WORK_RUN; false: the server closed. */
-static bool receive(struct statement *s, struct buf *payload) {
+/* The next message; false: the server closed. */
+static bool receive(struct statement *s, enum wire_kind *kind, struct buf *payload) {
     struct wire_header header;
     buf_clear(payload);
-    return host_recv(s->fd, &header, sizeof header, NULL) == OK && header.kind == WORK_RUN && header.length <= WIRE_PAYLOAD_MAX &&
-        buf_reserve(payload, header.length + 1) && host_recv(s->fd, payload->p, header.length, NULL) == OK && (payload->n = header.length);
+    if (host_recv(s->fd, &header, sizeof header, NULL) != OK || header.length > WIRE_PAYLOAD_MAX || !buf_reserve(payload, header.length + 1) ||
+        host_recv(s->fd, payload->p, header.length, NULL) != OK) {
+        return false;
+    }
+    *kind = header.kind;
+    payload->n = header.length;
+    return true;
 }
 
 /* A limit is of one run: one that passed it must not end the ROLLBACK behind it. */
@@ -146,20 +151,38 @@ static void set_deadline(struct statement *s, bool on) {
     atomic_compare_exchange_strong(&s->stop, &timeout, STOP_NONE);
 }
 
+static enum status run_message(struct statement *s, struct wire_in *in, struct err *err) {
+    bool rows = wire_u32(in) != 0;
+    struct str sql = wire_str(in);
+    must(!in->failed && sql.p);
+    AUTO_FREE char *text = mem_strndup(sql.p, sql.n);
+    return run_text(s, text, rows, err);
+}
+
+/* As the call would, but on this session's connection. */
+static enum status run_copy(struct statement *s, struct wire_in *in, struct err *err) {
+    struct engine_request session = s->request;
+    must(wire_get_request(in, s->arena, &s->request));
+    enum status st = copy_run(s, err);
+    s->request = session;
+    statement_end_scans(s);
+    return st;
+}
+
 static enum status serve(struct statement *s, struct err *err) {
     BUF_SCOPE(payload);
+    enum wire_kind kind;
     enum status st = OK;
-    while (st == OK && receive(s, &payload)) {
+    while (st == OK && receive(s, &kind, &payload)) {
         struct wire_in in = {payload.p, payload.n, false};
-        bool rows = wire_u32(&in) != 0;
-        struct str sql = wire_str(&in);
-        must(!in.failed && sql.p);
-        AUTO_FREE char *text = mem_strndup(sql.p, sql.n);
         struct err why = {0};
+        must(kind == WORK_RUN || kind == WORK_COPY);
         set_deadline(s, true);
-        enum status ran = run_text(s, text, rows, &why);
+        enum status ran = kind == WORK_COPY ? run_copy(s, &in, &why) : run_message(s, &in, &why);
         set_deadline(s, false);
-        st = send_answer(s, ran, &why, err);
+        if (ran != OK || kind == WORK_RUN) { /* a copy that went well has answered */
+            st = send_answer(s, ran, &why, err);
+        }
         if (s->child->broken) {
             return ran;
         }

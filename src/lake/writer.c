@@ -316,6 +316,7 @@ void lake_start(struct lake *lake) {
     must(!lake->writer.started);
     lake->writer_stop = false;
     thread_start(&lake->writer, "lake-writer", run, lake);
+    publisher_start(lake);
 }
 
 void lake_stop(struct lake *lake, bool flush_all) {
@@ -324,6 +325,7 @@ void lake_stop(struct lake *lake, bool flush_all) {
     condition_broadcast(&lake->writer_wake);
     mutex_unlock(&lake->writer_lock);
     thread_join(&lake->writer);
+    thread_join(&lake->publisher);
     struct err err = {0};
     if (flush_all && lake_flush(lake, NULL, &err)) log_warn("lake", "the last flush failed; the log keeps the records", LOG_STR("error", err.text), NULL);
 }

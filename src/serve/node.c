@@ -235,6 +235,7 @@ static enum status open_lake(struct node *node, struct err *err) {
         .flush_bytes = c->lake.flush.bytes,
         .flush_ms = (int64_t)c->lake.flush.seconds * 1000,
         .snapshot_retention_ms = c->lake.snapshot_retention_ms,
+        .publish_ms = (int64_t)c->lake.publish_seconds * 1000,
         .target_file_bytes = c->lake.target_file_bytes};
     enum status status = lake_open(&options, &node->lake, err);
     if (status == OK) status = add_all_to_lake(node, err);

@@ -242,6 +242,25 @@ enum status engine_rows(struct engine *engine, const struct engine_view *view, c
     return OK;
 }
 
+/* No test over this engine has a warehouse. */
+const char engine_tables_sql[] = "";
+pid_t engine_pid(struct engine *engine) { return 0; }
+enum status engine_tables(struct engine *engine, struct buf *json, struct err *err) {
+    buf_text(json, "[]");
+    return OK;
+}
+enum status engine_work_begin(struct engine *engine, const struct engine_view *view, const struct engine_work_table *tables, size_t n, int64_t time_ms,
+    struct engine_work **out, struct err *err) {
+    return err_set(err, E_UNAVAILABLE, "no warehouse");
+}
+enum status engine_work_run(struct engine_work *work, const char *sql, struct buf *rows_json, uint64_t *changed, struct err *err) {
+    return err_set(err, E_UNAVAILABLE, "no warehouse");
+}
+enum status engine_work_copy(struct engine_work *work, struct arena *arena, const struct engine_copy *copy, struct engine_copied *out, struct err *err) {
+    return err_set(err, E_UNAVAILABLE, "no warehouse");
+}
+void engine_work_end(struct engine_work **work) { *work = NULL; }
+
 /* ---- the lake ---- */
 
 struct fixture *fixture_new(void) {
