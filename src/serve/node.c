@@ -159,10 +159,11 @@ static void close_log(struct node *node) { stream_log_close(&node->log); }
 
 /* ---- engine and lake ---- */
 
-/* Folders of landing sources; NULL-ended, in the arena. */
+/* Folders of landing sources and of reference tables; NULL-ended, in the arena. */
 static const char *const *read_dirs(struct arena *arena, const struct config *config) {
-    const char **dirs = arena_new_array(arena, const char *, config->sources_n + 1);
+    const char **dirs = arena_new_array(arena, const char *, config->sources_n + 2);
     size_t n = 0;
+    dirs[n++] = arena_printf(arena, "%s/reference", config->dir);
     for (size_t i = 0; i < config->sources_n; i++) {
         if (config->sources[i].type == SOURCE_LANDING) dirs[n++] = config->sources[i].path;
     }
