@@ -1,6 +1,8 @@
 /* engine: what happens when the child dies, hangs, is cancelled, or has more to do than it may. */
 #include "engine_fixture.h"
 
+#include <stdatomic.h>
+
 /* ---- death, cancel, limits ---- */
 
 static const char endless[] = "SELECT count(*) FROM range(100000000000) a, range(1000) b WHERE a.range % 7 = b.range";
@@ -241,6 +243,8 @@ static void queries_wait_in_line_for_a_while(void **state) {
     engine_call_end(&calls[1]);
 }
 
+static int set_up_two(void **state) { return set_up_with(state, (struct engine_options){.queries_max = 2}); }
+
 struct client {
     struct fixture *f;
     int wrong;
@@ -285,6 +289,54 @@ static void eight_clients_at_once(void **state) {
     assert_int_equal(engine_stats(f->engine).died, 0);
 }
 
+#define GREEDY 16
+#define GREEDY_QUERIES 480
+
+struct greedy {
+    struct fixture *f;
+    _Atomic int *left;
+    int served, refused;
+};
+
+/* Asks again at once. */
+static void *run_greedy(void *argument) {
+    struct greedy *g = argument;
+    struct engine_query query = {.sql = STR("SELECT count(*) AS n FROM range(20000) a, range(20) b"), .format = RESULT_NDJSON};
+    while (atomic_fetch_sub(g->left, 1) > 0) {
+        struct engine_call *call;
+        struct err err;
+        char block[64];
+        size_t got;
+        if (engine_query_start(g->f->engine, &query, &call, &err) != OK) {
+            g->refused++;
+            continue;
+        }
+        g->served += engine_call_read(call, block, sizeof block, &got, &err) == OK;
+        engine_call_end(&call);
+    }
+    return NULL;
+}
+
+/* Whoever was just served goes to the end of the line: with more clients than places, nobody waits longer than the others. */
+static void places_go_to_whoever_waits_longest(void **state) {
+    struct fixture *f = *state;
+    _Atomic int left = GREEDY_QUERIES;
+    struct greedy clients[GREEDY];
+    struct thread threads[GREEDY] = {0};
+    assert_string_equal(ask_sql(f, "SELECT 1 AS a", RESULT_NDJSON), "{\"a\":1}\n"); /* the engine is up */
+    for (int i = 0; i < GREEDY; i++) {
+        clients[i] = (struct greedy){.f = f, .left = &left};
+        thread_start(&threads[i], "greedy", run_greedy, &clients[i]);
+    }
+    for (int i = 0; i < GREEDY; i++) {
+        thread_join(&threads[i]);
+    }
+    for (int i = 0; i < GREEDY; i++) {
+        assert_int_equal(clients[i].refused, 0);
+        assert_in_range(clients[i].served, GREEDY_QUERIES / GREEDY - 10, GREEDY_QUERIES / GREEDY + 10);
+    }
+}
+
 int main(int argc, char **argv) {
     if (argc > 1 && strcmp(argv[1], "engine") == 0) {
         return engine_main(argc - 1, argv + 1, kinds);
@@ -303,6 +355,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test_setup_teardown(memory_has_a_limit, set_up_small, tear_down),
         cmocka_unit_test_setup_teardown(sorts_larger_than_memory_go_to_disk, set_up_small, tear_down),
         cmocka_unit_test_setup_teardown(queries_wait_in_line_for_a_while, set_up_small, tear_down),
+        cmocka_unit_test_setup_teardown(places_go_to_whoever_waits_longest, set_up_two, tear_down),
         cmocka_unit_test_setup_teardown(eight_clients_at_once, set_up_eight, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
