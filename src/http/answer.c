@@ -111,3 +111,10 @@ void http_answer_problem(struct http_request *r, const struct err *err, struct s
     if (err->status == E_UNAUTHENTICATED) http_add_header(r, "WWW-Authenticate", "Bearer realm=\"cupel\"");
     http_answer(r, code, "application/problem+json", buf_view(&body));
 }
+
+void http_answer_wrong_method(struct http_request *r, const char *allow, const struct err *err) {
+    must(allow);
+    r->code = 405;
+    http_add_header(r, "Allow", allow);
+    http_answer_problem(r, err, STR_NULL);
+}

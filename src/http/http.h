@@ -82,6 +82,8 @@ void http_answer_is_near(struct http_request *r);
 void http_add_header(struct http_request *r, const char *name, const char *value); /* before the answer */
 /* RFC 9457. Retry-After is added for E_BUSY, E_NO_SPACE, E_UNAVAILABLE. `extra`: further JSON members ("\"errors\":[…]"), or empty. */
 void http_answer_problem(struct http_request *r, const struct err *err, struct str extra);
+/* 405 for handlers of all methods ("*"): `allow` lists those that it takes (RFC 9110 section 15.5.6). */
+void http_answer_wrong_method(struct http_request *r, const char *allow, const struct err *err);
 /* Streams a body: `next` is called on a worker thread until *got is 0 or it fails. When the very first call fails, its error is answered as problem+json; a
  * later failure breaks the connection off, so that the client sees it. `end` is called exactly once, also when the client goes away; a call-back of
  * http_on_disconnect stays in force until then. */

@@ -107,7 +107,10 @@ static enum status check_records(struct intake *in, struct str body, const struc
         st = make_record(in, slot->scanner, cut->list[i].text, i, &records[i], err);
     }
     scanner_give(in->ingest, slot);
-    if (st != OK) return st;
+    if (st != OK) {
+        place->byte += record_byte_named(err);
+        return st;
+    }
     place->record = 0;
     in->append.stream = in->stream->number;
     in->append.records = records;

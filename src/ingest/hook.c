@@ -34,8 +34,8 @@ void hook(void *context, struct http_request *r) {
     }
     if (hook_question(source, r)) return;
     if (!str_is(method, "POST") && !str_is(method, "PUT")) {
-        err_set(&err, E_INVALID, "%.*s without a challenge: events are sent with POST or PUT", STR_ARG(str_head(method, 16)));
-        http_answer_problem(r, &err, STR_NULL);
+        err_set(&err, E_UNSUPPORTED, "%.*s without a challenge: events are sent with POST or PUT", STR_ARG(str_head(method, 16)));
+        http_answer_wrong_method(r, "POST, PUT, OPTIONS", &err);
         return;
     }
     if (hook_check(source, r, host_wall_ms(ingest->options.host), &err) != OK) {

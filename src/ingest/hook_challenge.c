@@ -45,7 +45,8 @@ bool hook_question(const struct source_rules *source, struct http_request *r) {
     must(source);
     if (str_is(method, "OPTIONS")) return cloudevents_question(source, r);
     if (str_is(method, "GET")) return meta_question(source, r);
-    struct str token = http_query(r, "validationToken"); /* Microsoft Graph: POST without a body, token to be repeated as text */
+    if (source->scheme != SCHEME_NONE && !source->token_query) return false;
+    struct str token = http_query(r, "validationToken"); /* Microsoft Graph, which can neither sign nor send headers: POST without a body, to be repeated */
     if (!str_is(method, "POST") || !token.n || token.n > CHALLENGE_BYTES_MAX || http_raw_body(r).n) return false;
     answer_text(source, r, token);
     return true;

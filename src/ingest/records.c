@@ -116,6 +116,17 @@ enum status record_check(struct json_scanner *scanner, struct str text, const st
     return OK;
 }
 
+uint64_t record_byte_named(const struct err *err) {
+    struct str text = str_of(err->text), words = STR(" at byte ");
+    long at = str_find(text, words);
+    uint64_t byte = 0;
+    if (at < 0) return 0;
+    text = str_from(text, (size_t)at + words.n);
+    size_t digits = 0;
+    while (digits < text.n && text.p[digits] >= '0' && text.p[digits] <= '9') digits++;
+    return str_to_u64(str_head(text, digits), &byte) ? byte : 0;
+}
+
 struct str record_error(struct arena *arena, const struct record_place *place, const struct err *err) {
     BUF_SCOPE(out);
     buf_text(&out, "\"errors\":[");

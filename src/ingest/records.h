@@ -42,12 +42,14 @@ enum status records_cut(
 struct record_place {
     uint32_t record; /* number in the request, from 1 */
     uint32_t line; /* NDJSON, from 1; else 0 */
-    uint64_t byte; /* of the body (after decompression) where the record begins */
+    uint64_t byte; /* of the body (after decompression): where the error is, or where the record begins when it is about the whole of it */
 };
 
 /* Validates one JSON record of an `accept: json` stream: an object, RFC 8259, at most JSON_DEPTH_MAX levels, size limit. The document stays loaded in the
  * scanner. The text needs JSON_PADDING readable bytes behind it. The error's text names the byte in the record. */
 enum status record_check(struct json_scanner *scanner, struct str text, const struct record_limits *limits, bool any_kind, struct err *err);
+/* The byte of the record that an error of record_check names; 0: none. */
+uint64_t record_byte_named(const struct err *err);
 /* "\"errors\":[{…}]" for http_answer_problem. */
 struct str record_error(struct arena *arena, const struct record_place *place, const struct err *err);
 

@@ -43,10 +43,12 @@ static enum status show_quarantine(struct node *node, struct http_request *r, st
     must(node->ledger != NULL && node->lake != NULL);
     const char *name;
     int64_t limit;
+    BUF_SCOPE(table);
     BUF_SCOPE(sql);
     BUF_SCOPE(rows);
     enum status status = quarantine_name(r, &name, err);
     if (status == OK) status = query_number(r, "limit", 100, 1, 10000, &limit, err);
+    if (status == OK) status = lake_table_json(node->lake, "quarantine", name, &table, err); /* E_NOT_FOUND, where a query would call it a wrong query */
     if (status != OK) return status;
     buf_text(&sql, "SELECT * FROM quarantine.");
     put_sql_name(&sql, str_of(name));

@@ -274,6 +274,9 @@ def test_sources_and_quarantine(make_project):
     assert "pos" in project.cli("source", "list").stdout
     assert "bronze__pos" in project.cli("quarantine", "list").stdout
     shown = project.cli("quarantine", "show", "bronze.pos").stdout
+    for missing in ("bronze.nothing", "quarantine.bronze__nothing"):
+        done = project.cli("quarantine", "show", missing, check=False)
+        assert done.returncode == 1 and "quarantine.bronze__nothing" in done.stderr, done.stderr  # 404; a wrong question would be 2
     assert "day.csv" in shown and "expected 2 fields" in shown
     answer = json.loads(project.cli("conservation", "--json").stdout)
     assert [h for h in answer["hops"] if h["hop"] == "file"][0]["quarantined"] == 1

@@ -187,16 +187,22 @@ def test_meta_challenge(p):
     refused(send(p, "gh", None, method="GET", params={**ask, "hub.verify_token": SECRET}), 403)
     refused(send(p, "std", None, method="GET", params={**ask, "hub.verify_token": ""}), 403)
     refused(send(p, "gh", None, method="GET", params={k: v for k, v in ask.items() if k != "hub.verify_token"}), 403)
-    assert send(p, "gh", None, method="GET").status_code in (400, 405)
+    assert send(p, "gh", None, method="GET").status_code == 405
 
 
 def test_cloudevents_and_graph_and_slack_questions(p):
     answer = send(p, "open", None, {"WebHook-Request-Origin": "eventgrid.example", "WebHook-Request-Rate": "120"}, method="OPTIONS")
     assert answer.status_code == 200
     assert (answer.headers["WebHook-Allowed-Origin"], answer.headers["WebHook-Allowed-Rate"]) == ("eventgrid.example", "120")
-    answer = send(p, "std", None, params={"validationToken": "Validation: <b>a&b</b>"})
+    answer = send(p, "open", None, params={"validationToken": "Validation: <b>a&b</b>"})
     assert answer.status_code == 200 and answer.text == "Validation: <b>a&b</b>"
     assert answer.headers["Content-Type"].startswith("text/plain") and answer.headers["X-Content-Type-Options"] == "nosniff"
+    refused(send(p, "std", None, params={"validationToken": "x"}))  # who signs is not asked like that
+    refused(send(p, "gh", None, params={"validationToken": "x"}))
+    assert send(p, "tokq", None, params={"validationToken": "x"}).text == "x"
+    for method in ("GET", "DELETE", "PATCH"):
+        answer = send(p, "open", None, method=method)
+        assert answer.status_code == 405 and answer.headers["Allow"] == "POST, PUT, OPTIONS", answer.text
     question = json.dumps({"type": "url_verification", "challenge": 'ab"c'}).encode()
     answer = send(p, "gh", question, github(question))
     assert answer.status_code == 200 and answer.json() == {"challenge": 'ab"c'}
