@@ -87,6 +87,8 @@ struct model {
     const char *settings_path; /* YAML beside it, which need not be there */
     const char *types_sql; /* "{'a': 'VARCHAR', …}" or NULL */
     struct expect_suite *suite;
+    struct model **more; /* models that expectations look at */
+    size_t more_n;
     bool drops_is_sql; /* drops is a condition over the inputs; else a sentence */
     /* binding */
     const struct flow_column *piece_columns; /* merge: of rows: */

@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "base/hash.h"
+#include "flow/expect.h"
 #include "flow/flow_priv.h"
 
 struct loading {
@@ -136,6 +137,71 @@ static enum status load_references(struct loading *l, struct err *err) {
     return st;
 }
 
+/* ---- expectations/<schema>.<name>.yaml ---- */
+
+static enum status load_suite(struct loading *l, const char *file, const char *table, struct err *err) {
+    struct model *m = map_get(l->set->by_name, str_of(table));
+    struct str text;
+    l->reader.problems->file = file;
+    if (!m || m->pub.kind == FLOW_VIEW) {
+        const char **names = arena_new_array(l->reader.arena, const char *, l->set->n + 1);
+        for (size_t i = 0; i < l->set->n; i++) names[i] = l->set->models[i]->pub.full;
+        const char *near = m ? "; a view has no rows of its own" : flow_suggest(l->reader.arena, table, names, l->set->n);
+        config_problem_add(l->reader.problems, false, 0, 0, "there is no table %s to expect something of%s", table, near);
+        return OK;
+    }
+    enum status st = read_file(l, dir_of(l, file), EXPECT_FILE_BYTES_MAX, &text, err);
+    if (st != OK) return err_prefix(err, "%s", file);
+    struct err local;
+    st = expect_parse(l->reader.arena, file, table, text, &m->suite, l->reader.problems, &local);
+    if (st != OK && st != E_CONFIG) return err_set(err, st, "%s: %s", file, local.text);
+    m->pub.suite = m->suite;
+    return OK;
+}
+
+static enum status load_expectations(struct loading *l, struct err *err) {
+    static const char *const endings[] = {".yaml", ".yml", ".json"};
+    struct fs_entry *entries;
+    size_t n;
+    enum status st = list_dir(l, dir_of(l, "expectations"), &entries, &n, err);
+    for (size_t i = 0; i < n && st == OK; i++) {
+        for (size_t k = 0; k < sizeof endings / sizeof *endings && st == OK; k++) {
+            const char *table = stem(l->reader.arena, entries[i].name, endings[k]);
+            if (table && entries[i].stat.is_file) st = load_suite(l, arena_printf(l->reader.arena, "expectations/%s", entries[i].name), table, err);
+        }
+    }
+    return st;
+}
+
+static void add_more(struct loading *l, struct model *m, struct model *other) {
+    if (!other || other == m) return;
+    struct model **longer = arena_new_array(l->reader.arena, struct model *, m->more_n + 1);
+    if (m->more_n) memcpy(longer, m->more, m->more_n * sizeof *longer);
+    longer[m->more_n++] = other;
+    m->more = longer;
+}
+
+/* Tables that expectations look at: foreign keys, row counts, queries. */
+static void find_more(struct loading *l, struct model *m) {
+    struct model *scratch = arena_new_one(l->reader.arena, struct model);
+    scratch->pub.sql = "";
+    for (size_t i = 0; m->suite && i < m->suite->tables_n; i++) add_more(l, m, map_get(l->set->by_name, str_of(m->suite->tables[i])));
+    for (size_t i = 0; m->suite && i < m->suite->queries_n; i++) graph_scan_words(l->reader.arena, scratch, m->suite->queries[i], NULL);
+    for (size_t i = 0; i < scratch->mentions_n; i++) {
+        add_more(l, m, map_get(l->set->by_name, str_of(arena_printf(l->reader.arena, "%s.%s", scratch->mentions[i].schema, scratch->mentions[i].name))));
+    }
+}
+
+static void check_suites(struct loading *l) {
+    for (size_t i = 0; i < l->set->n; i++) {
+        struct model *m = l->set->models[i];
+        find_more(l, m);
+        if (!m->suite || !m->pub.bound) continue;
+        l->reader.problems->file = m->suite->file;
+        (void)expect_check_columns(l->reader.arena, m->suite, m->pub.columns, m->pub.columns_n, l->reader.problems);
+    }
+}
+
 /* ---- syntax trees ---- */
 
 static enum status read_tree(struct loading *l, struct engine_work *work, struct model *m, const char *sql, const struct name_at *at, struct err *err) {
@@ -257,6 +323,7 @@ static enum status look_at_models(struct loading *l, struct engine_work *work, c
         struct binder binder = {.r = &l->reader, .set = l->set, .work = work, .bronze = bronze};
         st = bind_models(&binder, err);
     }
+    if (st == OK) check_suites(l);
     l->set->pub = arena_new_array(l->reader.arena, const struct flow_model *, l->set->n + 1);
     for (size_t i = 0; i < l->set->n && st == OK; i++) {
         model_finish(l->reader.arena, l->set->models[i], l->flow->options.timezone);
@@ -307,6 +374,7 @@ enum status flow_load(struct flow *flow, struct config_problems *problems, struc
     struct loading l = {.flow = flow, .reader = {arena, problems}, .set = set};
     enum status st = load_references(&l, err);
     if (st == OK) st = load_models(&l, err);
+    if (st == OK) st = load_expectations(&l, err);
     if (st == OK) st = with_engine(&l, err);
     problems->file = file;
     config_problems_sort(problems);

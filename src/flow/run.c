@@ -88,7 +88,7 @@ static bool plan(struct run *run) {
     for (size_t i = 0; i < run->inputs_n; i++) {
         if (!run->inputs[i].known && run->exists) restate_all(run, false, "a new input");
     }
-    return moved || run->restate_all || run->options->force || run->options->from_us || run->options->to_us;
+    return moved || run->restate_all || run->options->force || run->options->redrive || run->options->from_us || run->options->to_us;
 }
 
 /* References have no inputs but their file. */

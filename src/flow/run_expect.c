@@ -23,9 +23,9 @@ static const char *existing_rows(struct run *run) {
     return arena_strdup(run->arena, buf_cstr(&sql));
 }
 
-static struct expect_batch batch_of(struct run *run, const char *rows, const char *table) {
+static struct expect_batch batch_of(struct run *run, const char *rows, const char *table, enum expect_part part) {
     const struct flow_model *p = &run->m->pub;
-    struct expect_batch b = {.rows = rows, .table = table, .failures = "temp._failures", .key = p->key, .key_n = p->key_n, .columns = p->columns, .columns_n = p->columns_n};
+    struct expect_batch b = {.part = part, .rows = rows, .table = table, .failures = "temp._failures", .key = p->key, .key_n = p->key_n, .columns = p->columns, .columns_n = p->columns_n};
     BUF_SCOPE(order);
     for (size_t i = 0; p->kind == FLOW_STREAM && i < p->order_n; i++) {
         if (!has_column(run, p->order[i])) continue;
@@ -87,7 +87,7 @@ enum status run_expect_rows(struct run *run, const char *rows, struct err *err) 
     const struct expect_suite *suite = run->m->pub.suite;
     if (!suite || !suite->n) return OK;
     if (!run->checks) run->checks = arena_new_array(run->arena, struct run_check, suite->n);
-    struct expect_batch batch = batch_of(run, rows, NULL);
+    struct expect_batch batch = batch_of(run, rows, NULL, EXPECT_NOT_TABLE);
     enum status st = run_sql(run, "CREATE OR REPLACE TEMP TABLE _failures (row BIGINT, expectation INTEGER)", NULL, err);
     BUF_SCOPE(sql);
     expect_failures_sql(suite, &batch, &sql);
@@ -132,7 +132,7 @@ enum status run_expect_quarantine(struct run *run, const char *rows, struct err 
     if (st != OK || !failing) return st;
     const struct flow_column *id = model_column(run->m, "_event_id");
     bool event_id = id && strcmp(id->type, "UUID") == 0;
-    struct expect_batch batch = batch_of(run, rows, NULL);
+    struct expect_batch batch = batch_of(run, rows, NULL, EXPECT_NOT_TABLE);
     struct expect_quarantine quarantine = {.table = run->target_quarantine, .run_id = run->result->run_id, .raw = event_id ? raw_rows(run) : NULL, .event_id = event_id};
     BUF_SCOPE(sql);
     expect_quarantine_ddl(quarantine.table, &sql);
@@ -152,7 +152,7 @@ enum status run_expect_table(struct run *run, const char *rows, struct err *err)
     const struct expect_suite *suite = run->m->pub.suite;
     if (!suite || !suite->n || !is_about(suite, EXPECT_TABLE)) return OK;
     if (!run->checks) run->checks = arena_new_array(run->arena, struct run_check, suite->n);
-    struct expect_batch batch = batch_of(run, rows, run->m->table);
+    struct expect_batch batch = batch_of(run, rows, run->m->table, EXPECT_ONLY_TABLE);
     enum status st = run_sql(run, "CREATE TEMP TABLE IF NOT EXISTS _failures (row BIGINT, expectation INTEGER)", NULL, err);
     if (st == OK) st = read_results(run, &batch, true, err);
     return st == OK ? judge(run, true, err) : st;

@@ -88,6 +88,7 @@ enum status run_count(struct run *run, const char *sql, int64_t *n, struct err *
  * only (waves, over the pin of the first one); may be NULL. */
 enum status run_session(struct run *run, bool delta, const struct position *ends, struct err *err);
 void run_session_end(struct run *run);
+enum status run_narrow_bronze(struct run *run, const char *where, struct err *err);
 /* Session views under the names that the SQL uses. driving: what driving inputs show; look-ups show all. */
 enum status run_views(struct run *run, enum shown driving, const struct interval *interval, struct err *err);
 /* The part of the warehouse's positions that this transaction sees; to->version of every input. */

@@ -222,6 +222,21 @@ void run_session_end(struct run *run) {
     if (run->pin) lake_unpin(&run->pin);
 }
 
+/* Bronze tables show only rows where a condition holds, under the same names. */
+enum status run_narrow_bronze(struct run *run, const char *where, struct err *err) {
+    enum status st = OK;
+    for (size_t i = 0; i < run->inputs_n && st == OK; i++) {
+        const struct flow_input *in = run->inputs[i].in;
+        if (!is_bronze(&run->inputs[i]) || in->lookup) continue;
+        BUF_SCOPE(sql);
+        BUF_SCOPE(name);
+        sql_table(&name, in->schema, in->name);
+        buf_printf(&sql, "ALTER VIEW %s RENAME TO \"%s__all\"; CREATE VIEW %s AS SELECT * FROM \"%s\".\"%s__all\" WHERE %s", buf_cstr(&name), in->name, buf_cstr(&name), in->schema, in->name, where);
+        st = run_buf(run, &sql, NULL, err);
+    }
+    return st;
+}
+
 /* ---- shadow views ---- */
 
 static void select_visible(struct buf *out, const struct model *m) {
@@ -309,6 +324,27 @@ static enum status make_view_models(struct run *run, struct err *err) {
     return st;
 }
 
+/* Tables that expectations look at and the SQL does not; those without a table are missing where they are looked at. */
+static enum status make_more_views(struct run *run, struct err *err) {
+    enum status st = OK;
+    for (size_t i = 0; i < run->m->more_n && st == OK; i++) {
+        const struct model *other = run->m->more[i];
+        struct table_state t;
+        bool input = false;
+        for (size_t k = 0; k < run->m->pub.inputs_n; k++) input = input || run->m->pub.inputs[k].model == &other->pub;
+        if (input || !state_table(run->flow, other->pub.full, &t)) continue;
+        BUF_SCOPE(body);
+        if (other->pub.kind == FLOW_VIEW) {
+            buf_text(&body, other->pub.sql);
+        } else {
+            select_visible(&body, other);
+            buf_printf(&body, " FROM %s", other->table);
+        }
+        st = make_view(run, other->pub.schema, other->pub.name, &body, err);
+    }
+    return st;
+}
+
 enum status run_views(struct run *run, enum shown driving, const struct interval *interval, struct err *err) {
     must(run && (driving != SHOW_INTERVAL || interval));
     enum status st = OK;
@@ -322,6 +358,7 @@ enum status run_views(struct run *run, enum shown driving, const struct interval
         st = make_view(run, in->in->schema, in->in->name, &body, err);
     }
     if (st == OK && !run->views_made) st = make_view_models(run, err);
+    if (st == OK && !run->views_made) st = make_more_views(run, err);
     run->views_made = true;
     run->views_shown = driving;
     return st;
