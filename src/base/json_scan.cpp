@@ -34,7 +34,7 @@ struct json_scanner {
 static constexpr size_t depth_max = 128; // JSON_DEPTH_MAX
 
 extern "C" struct json_scanner *json_scanner_new(size_t size_max) {
-    auto *s = new json_scanner(size_max);
+    auto *s = new json_scanner(size_max < 64 ? 64 : size_max); // simdjson grows to 32 bytes at least, and refuses that beyond its maximum
     if (s->parser.allocate(4096, depth_max)) std::abort();
     return s;
 }
