@@ -229,6 +229,15 @@ static struct str padded(struct buf *b, struct str text) {
     return buf_view(b);
 }
 
+static void scanner_of_small_texts(void **state) {
+    struct json_scanner *s = json_scanner_new(8);
+    char text[8 + JSON_PADDING] = "{\"v\":1}";
+    struct str value;
+    assert_int_equal(json_scan(s, str_of(text), NULL), OK);
+    assert_true(json_scan_path(s, STR("v"), &value) && str_is(value, "1"));
+    json_scanner_free(&s);
+}
+
 static void json_accepts_and_refuses_the_same_as_the_letter(void **state) {
     struct json_scanner *s = json_scanner_new(1 << 20);
     BUF_SCOPE(b);
@@ -346,8 +355,8 @@ int main(void) {
         cmocka_unit_test(arena_keeps_what_it_gave), cmocka_unit_test(numbers_refuse_what_is_not_one), cmocka_unit_test(utf8_by_the_letter),
         cmocka_unit_test(cutting_and_comparing), cmocka_unit_test(buffer_over_its_limit_fails_once_and_stays), cmocka_unit_test(base64_and_hex),
         cmocka_unit_test(map_keeps_order_through_growth_and_removal), cmocka_unit_test(crc32c_vectors), cmocka_unit_test(times_read_and_write),
-        cmocka_unit_test(event_id_is_its_own_address), cmocka_unit_test(json_writer_escapes), cmocka_unit_test(json_accepts_and_refuses_the_same_as_the_letter),
-        cmocka_unit_test(json_paths), cmocka_unit_test(json_arrays_are_cut_into_raw_slices), cmocka_unit_test(money_never_passes_through_a_double),
-        cmocka_unit_test(metrics_in_prometheus_text), cmocka_unit_test(log_lines_cannot_be_forged)};
+        cmocka_unit_test(event_id_is_its_own_address), cmocka_unit_test(json_writer_escapes), cmocka_unit_test(scanner_of_small_texts),
+        cmocka_unit_test(json_accepts_and_refuses_the_same_as_the_letter), cmocka_unit_test(json_paths), cmocka_unit_test(json_arrays_are_cut_into_raw_slices),
+        cmocka_unit_test(money_never_passes_through_a_double), cmocka_unit_test(metrics_in_prometheus_text), cmocka_unit_test(log_lines_cannot_be_forged)};
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }
