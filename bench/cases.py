@@ -14,6 +14,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import flow_cases
 import requests
 from measure import (BARE, EVENT_BYTES, LOAD, ROOT, STREAMS, Project, bare_server, cores, count_rows, cpu_s, data_files, flush, post, resident_mb, row, run_json, say,  # noqa: F401
                      start_post, stop_post, yaml)
@@ -35,6 +36,13 @@ class Sizes:
         self.query_rounds = 3 if quick else 7
         self.client_queries = 10 if quick else 30
         self.idle_s = 5 if quick else 20
+        self.day_events = 1_000_000 if quick else 20_000_000
+        self.lag_s = 15 if quick else 40
+        self.files = 3 if quick else 8
+        self.file_lines = 20_000 if quick else 800_000
+        self.history_days = 20 if quick else 100
+        self.history_events = 4000
+        self.history_lines = 3000
 
 
 # ---- single events -----------------------------------------------------------------------------------------------------------------------------------
@@ -296,7 +304,7 @@ def find_rows(sizes, project, folder, landed_ids, landed):
                         result["p50_ms"], "< 20 ms", result["p99_ms"] < 20, "over HTTP, one connection")  # fmt: skip
 
 
-CASES = {"idle": idle, "single": single, "batches": batches, "month": month, "restart": restart}
+CASES = {"idle": idle, "single": single, "batches": batches, "month": month, "restart": restart, **flow_cases.CASES}
 
 
 def clean(folder):

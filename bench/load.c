@@ -11,6 +11,7 @@
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,6 +44,15 @@ static uint64_t mix(uint64_t x) { /* splitmix64 */
     return x ^ (x >> 31);
 }
 
+/* BENCH_DAY in the environment: events of one day of a shop, 250 a second from midnight on, about 20 to a session of a few minutes. */
+static bool one_day;
+
+static uint64_t session_of(uint64_t number, uint64_t r) { return one_day ? number / 200000 * 10000 + r % 10000 : r % 50000; }
+
+static uint64_t second_of(uint64_t number) { return one_day ? 1700006400 + number / 250 : 1700000000 + number / 50; }
+
+static unsigned milliseconds_of(uint64_t number) { return (unsigned)(one_day ? number % 250 * 4 : number % 50 * 20); }
+
 /* Writes EVENT_BYTES bytes without a newline. */
 static void make_event(char *out, uint64_t number) {
     static const char *const devices[] = {"mobile", "desktop", "tablet"}, *const kinds[] = {"page_view", "click", "scroll", "add_to_cart", "purchase"};
@@ -50,12 +60,12 @@ static void make_event(char *out, uint64_t number) {
     uint64_t r = mix(number);
     char text[EVENT_BYTES + 1];
     int n = snprintf(text, sizeof text,
-        "{\"event_id\":\"%016llx-%012llu\",\"session_id\":\"s%06u\",\"user_id\":%u,\"page\":\"/%s/%u?ref=%08x\",\"device_type\":\"%s\",\"browser\":\"Firefox "
+        "{\"event_id\":\"%016llx-%012llu\",\"session_id\":\"s%06llu\",\"user_id\":%u,\"page\":\"/%s/%u?ref=%08x\",\"device_type\":\"%s\",\"browser\":\"Firefox "
         "132\","
         "\"event_type\":\"%s\",\"timestamp\":%llu.%03u,\"amount\":%u.%02u,\"note\":\"",
-        (unsigned long long)r, (unsigned long long)number, (unsigned)(r % 50000), (unsigned)(r >> 20) % 100000, pages[(r >> 8) % 6],
-        (unsigned)(r >> 12) % 20000, (unsigned)(r >> 32), devices[(r >> 5) % 3], kinds[(r >> 3) % 5], (unsigned long long)(1700000000 + number / 50),
-        (unsigned)(number % 50) * 20, (unsigned)(r >> 40) % 500, (unsigned)(r >> 50) % 100);
+        (unsigned long long)r, (unsigned long long)number, (unsigned long long)session_of(number, r), (unsigned)(r >> 20) % 100000, pages[(r >> 8) % 6],
+        (unsigned)(r >> 12) % 20000, (unsigned)(r >> 32), devices[(r >> 5) % 3], kinds[(r >> 3) % 5], (unsigned long long)second_of(number),
+        milliseconds_of(number), (unsigned)(r >> 40) % 500, (unsigned)(r >> 50) % 100);
     if (n < 0 || n > EVENT_BYTES - 2) fail("an event is longer than planned");
     static const char words[] =
         "free shipping over fifty, returned by post, gift wrapped, second visit this week, came from the newsletter of the autumn collection, ";
@@ -278,6 +288,7 @@ static int get(char **argv) {
 }
 
 int main(int argc, char **argv) {
+    one_day = getenv("BENCH_DAY") != NULL;
     if (argc == 4 && strcmp(argv[1], "write") == 0) return write_events(strtoull(argv[2], NULL, 10), strtoull(argv[3], NULL, 10));
     if (argc >= 8 && strcmp(argv[1], "post") == 0) return post(argc - 2, argv + 2);
     if (argc == 4 && strcmp(argv[1], "get") == 0) return get(argv + 2);
