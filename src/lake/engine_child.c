@@ -503,7 +503,7 @@ int engine_main(int argc, char **argv, const struct row_source_kind *const *kind
     child->sessions = mem_zalloc(child->sessions_n * sizeof *child->sessions);
     for (uint32_t i = 0; i < child->sessions_n; i++) {
         child->sessions[i].child = child;
-        child->sessions[i].index = i;
+        child->sessions[i].catalog = child->catalogs++;
         child->sessions[i].views = map_new();
     }
     struct err err = {0};

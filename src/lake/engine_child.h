@@ -53,7 +53,7 @@ struct warehouse_set {
 
 struct session {
     struct child *child;
-    uint32_t index;
+    uint64_t catalog; /* number in the name of its in-memory catalog */
     bool busy, ready;
     duckdb_connection connection;
     uint64_t connection_id; /* DuckDB's, to find the session from a table function */
@@ -121,6 +121,7 @@ struct child {
     mutex lock;
     condition changed;
     struct session *sessions;
+    uint64_t catalogs; /* numbers given to them */
     struct child_table **tables; /* by number; NULL: forgotten */
     uint32_t tables_n;
     uint64_t table_serials;

@@ -178,7 +178,8 @@ enum status session_begin(struct session *session, struct err *err) {
         return err_set(err, E_INTERNAL, "connecting to DuckDB");
     }
     char sql[160]; /* macros: see macros_open */
-    snprintf(sql, sizeof sql, "ATTACH IF NOT EXISTS ':memory:' AS cupel%u; SET search_path = 'cupel%u.main,macros.main'", session->index, session->index);
+    unsigned long long number = session->catalog;
+    snprintf(sql, sizeof sql, "ATTACH IF NOT EXISTS ':memory:' AS cupel%llu; SET search_path = 'cupel%llu.main,macros.main'", number, number);
     enum status st = session_run(session, sql, err);
     if (st != OK) {
         return st;
@@ -212,17 +213,21 @@ static void forget_views(struct session *session) {
 void session_reset(struct session *session) {
     mutex_lock(&session->child->lock);
     session->ready = false; /* nobody interrupts it from now on */
+    uint64_t next = session->child->catalogs++;
     mutex_unlock(&session->child->lock);
     duckdb_destroy_prepare(&session->parse);
     duckdb_disconnect(&session->connection); /* rolls back; temporary tables and settings go with it */
     forget_views(session);
     struct err err = {0};
     char sql[64];
-    snprintf(sql, sizeof sql, "DETACH DATABASE IF EXISTS cupel%u", session->index);
+    snprintf(sql, sizeof sql, "DETACH DATABASE IF EXISTS cupel%llu", (unsigned long long)session->catalog);
     enum status st = duckdb_connect(session->child->db, &session->connection) == DuckDBSuccess ? OK : err_set(&err, E_INTERNAL, "connecting to DuckDB");
     if (st == OK) {
         st = session_run(session, sql, &err);
     }
+    /* A name is never used again: a transaction that has seen the old catalog (duckdb_tables() looks at all of them) must not meet another of that name, DuckDB
+     * would give up the whole database. */
+    session->catalog = next;
     if (st != OK) {
         log_error("engine", "a session could not be put back", LOG_STR("error", err.text), NULL);
     }
