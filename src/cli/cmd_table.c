@@ -19,8 +19,9 @@ static char *table_path(struct cli *cli, const char *name, const char *rest) {
 }
 
 static void print_tables(struct cli *cli, json_t *answer) {
-    static const struct column columns[] = {{"SCHEMA", "schema", COLUMN_TEXT}, {"TABLE", "name", COLUMN_TEXT}, {"ROWS", "rows", COLUMN_NUMBER},
-        {"FILES", "files", COLUMN_NUMBER}, {"SIZE", "bytes", COLUMN_BYTES}, {"SNAPSHOTS", "snapshots", COLUMN_NUMBER}, {"CHANGED", "updated_at", COLUMN_TIME}};
+    static const struct column columns[] = {{"SCHEMA", "schema", COLUMN_TEXT}, {"TABLE", "name", COLUMN_TEXT}, {"KIND", "kind", COLUMN_TEXT},
+        {"ROWS", "rows", COLUMN_NUMBER}, {"FILES", "files", COLUMN_NUMBER}, {"SIZE", "bytes", COLUMN_BYTES}, {"SNAPSHOTS", "snapshots", COLUMN_NUMBER},
+        {"CHANGED", "updated_at", COLUMN_TIME}};
     print_rows(cli, json_is_array(answer) ? answer : json_object_get(answer, "tables"), columns, sizeof columns / sizeof columns[0]);
 }
 
@@ -28,15 +29,18 @@ static int list(struct cli *cli) { return reach_print(cli, &(struct ask){.path =
 
 static void print_table(struct cli *cli, json_t *answer) {
     must(cli->command != NULL);
-    static const struct column columns[] = {
+    static const struct column lake[] = {
         {"COLUMN", "name", COLUMN_TEXT}, {"TYPE", "type", COLUMN_TEXT}, {"FIELD", "field_id", COLUMN_NUMBER}, {"REQUIRED", "required", COLUMN_BOOL}};
+    static const struct column warehouse[] = {{"COLUMN", "name", COLUMN_TEXT}, {"TYPE", "type", COLUMN_TEXT}, {"COMMENT", "comment", COLUMN_TEXT}};
     static const char *const lists[] = {"history", "file_list"}; /* `table history` and --json show them */
+    const char *kind = json_string_value(json_object_get(answer, "kind"));
+    bool in_lake = !kind || strcmp(kind, "lake") == 0;
     json_t *schema = json_incref(json_object_get(answer, "columns"));
     json_object_del(answer, "columns");
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) json_object_del(answer, lists[i]);
     print_object(cli, answer);
     putchar('\n');
-    print_rows(cli, schema, columns, sizeof columns / sizeof columns[0]);
+    print_rows(cli, schema, in_lake ? lake : warehouse, in_lake ? 4 : 3);
     json_decref(schema);
 }
 
@@ -91,7 +95,7 @@ static const struct cli_option register_options[] = {{.name = "recover", .help =
 #define ONE_TABLE .arguments = "TABLE", .arguments_min = 1, .arguments_max = 1, .complete = COMPLETE_TABLE
 
 static const struct command commands[] = {
-    {.verb = "list", .arguments = "", .summary = "all lake tables", .examples = "cupel table list", .run = list},
+    {.verb = "list", .arguments = "", .summary = "all tables of lake and warehouse", .examples = "cupel table list", .run = list},
     {.verb = "show", ONE_TABLE, .summary = "schema, size and properties", .examples = "cupel table show bronze.orders", .run = show},
     {.verb = "history", ONE_TABLE, .summary = "snapshots", .examples = "cupel table history bronze.orders", .run = history},
     {.verb = "compact",

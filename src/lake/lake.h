@@ -104,7 +104,8 @@ void lake_unpin(struct lake_pin **pin);
  * bronze columns. */
 enum status lake_find_event(struct lake *lake, struct event_address address, struct buf *out, struct err *err);
 
-/* JSON for /v1/tables and `cupel table …`. */
+/* JSON for /v1/tables and `cupel table …`. `kind` is lake, warehouse or view; a warehouse table with a lake copy is one entry with `lake_copy`. A warehouse that
+ * cannot be read now is `warehouse_error` beside the lake's tables. */
 enum status lake_tables_json(struct lake *lake, struct buf *out, struct err *err);
 enum status lake_table_json(
     struct lake *lake, const char *schema, const char *name, struct buf *out, struct err *err); /* schema, snapshots, files, properties */
@@ -122,7 +123,8 @@ enum status lake_expire(struct lake *lake, const char *schema, const char *name,
 /* Rebuilds the catalog's pointers from the newest whole metadata files in the lake's folders; tables whose folder was moved get metadata that names the new
  * place. For a lost or damaged ledger: a commit that never reached the catalog may be taken for the newest. */
 enum status lake_register_recover(struct lake *lake, struct buf *report_json, struct err *err);
-/* Checks that every file of every current snapshot is there with the size the manifest says and a sound Parquet footer. */
+/* Checks that every file of every current snapshot is there with the size the manifest says and a sound Parquet footer, and reads all of the warehouse's
+ * tables, whose blocks have checksums. */
 enum status lake_verify(struct lake *lake, struct buf *report_json, uint64_t *problems, struct err *err);
 
 #endif

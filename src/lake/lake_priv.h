@@ -234,6 +234,16 @@ enum status lake_commit_checked(
 /* One new file in place of `removed` (URIs), operation replace. */
 enum status lake_replace(struct lake *lake, const char *schema, const char *name, const struct lake_file *file, const struct map *removed, struct err *err);
 
+/* ---- lake_warehouse.c ---- */
+/* What engine_tables says, as an array owned by the caller; empty with *unreadable set when the warehouse cannot be read now. */
+json_t *warehouse_tables(struct lake *lake, const char **unreadable, struct arena *arena);
+/* Adds them to the list of lake_tables_json; a lake copy and its original become one entry. Returns why the warehouse cannot be read, or NULL. */
+const char *warehouse_add_tables(struct lake *lake, struct arena *arena, json_t *tables);
+/* Adds what the warehouse says of the table. false: it has none of that name. */
+bool warehouse_describe(struct lake *lake, const char *schema, const char *name, json_t *out);
+/* Reads all of its tables; adds what is wrong and returns how much. */
+uint64_t warehouse_verify(struct lake *lake, json_t *problems, size_t *tables);
+
 /* ---- publish.c ---- */
 void publisher_start(struct lake *lake);
 

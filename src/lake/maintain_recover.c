@@ -43,7 +43,11 @@ enum status lake_verify(struct lake *lake, struct buf *report_json, uint64_t *pr
             files += all[i]->files_n;
             table_unref(&all[i]);
         }
-        table_put_json(json_pack("{s:I, s:I, s:o}", "tables", (json_int_t)n, "files", (json_int_t)files, "problems", list), report_json);
+        size_t warehouse_n;
+        found += warehouse_verify(lake, list, &warehouse_n);
+        table_put_json(json_pack("{s:I, s:I, s:I, s:o}", "tables", (json_int_t)n, "files", (json_int_t)files, "warehouse_tables", (json_int_t)warehouse_n,
+                           "problems", list),
+            report_json);
         *problems = found;
     }
     lake_unpin(&pin);

@@ -16,6 +16,7 @@ static json_t *time_json(int64_t at_ms) {
 static void describe(const struct table_version *v, json_t *out) {
     json_object_set_new(out, "schema", json_string(v->schema));
     json_object_set_new(out, "name", json_string(v->name));
+    json_object_set_new(out, "kind", json_string("lake"));
     json_object_set_new(out, "rows", json_integer((json_int_t)v->records));
     json_object_set_new(out, "files", json_integer((json_int_t)v->files_n));
     json_object_set_new(out, "bytes", json_integer((json_int_t)v->bytes));
@@ -59,7 +60,10 @@ enum status lake_tables_json(struct lake *lake, struct buf *out, struct err *err
         json_array_append_new(tables, t);
         table_unref(&all[i]);
     }
-    table_put_json(json_pack("{s:o}", "tables", tables), out);
+    json_t *answer = json_pack("{s:o}", "tables", tables);
+    const char *unreadable = warehouse_add_tables(lake, tmp, tables);
+    if (unreadable) json_object_set_new(answer, "warehouse_error", json_string(unreadable));
+    table_put_json(answer, out);
     return OK;
 }
 
@@ -114,9 +118,16 @@ static json_t *files_json(const struct table_version *v) {
 
 enum status lake_table_json(struct lake *lake, const char *schema, const char *name, struct buf *out, struct err *err) {
     struct table_version *v;
-    enum status s = table_get(lake, schema, name, &v, err);
-    if (s) return s;
     json_t *t = json_object();
+    enum status s = table_get(lake, schema, name, &v, err);
+    if (s == E_NOT_FOUND && warehouse_describe(lake, schema, name, t)) {
+        table_put_json(t, out);
+        return OK;
+    }
+    if (s) {
+        json_decref(t);
+        return s;
+    }
     describe(v, t);
     if (v->metadata) {
         json_object_set_new(t, "columns", columns_json(v));
@@ -125,6 +136,7 @@ enum status lake_table_json(struct lake *lake, const char *schema, const char *n
         json_object_set_new(t, "manifests", json_integer((json_int_t)v->manifests_n));
         json_object_set_new(t, "metadata_location", json_string(v->pointer));
         if (json_object_get(v->metadata, "properties")) json_object_set_new(t, "properties", json_deep_copy(json_object_get(v->metadata, "properties")));
+        if (ice_property(v->metadata, COPY_PROPERTY)) (void)warehouse_describe(lake, schema, name, t);
     }
     table_put_json(t, out);
     table_unref(&v);
