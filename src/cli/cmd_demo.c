@@ -1,6 +1,8 @@
-/* cupel demo: a simulated shop goes through the whole of Cupel, as anybody would run it: a project folder, `cupel serve`, senders outside, SQL, accounts.
+/* cupel demo: a simulated shop goes through the whole of Cupel, as anybody would run it: a project folder, `cupel serve`, senders outside, models, KPIs,
+ * quarantine, accounts.
  *
- * Nothing is read from inside: the server is a process of its own, asked over HTTP; cupel-sim says what it sent, and the tables are compared with that. */
+ * Nothing is read from inside: the server is a process of its own, asked over HTTP; cupel-sim says what it sent and what must become of it, and the tables are
+ * compared with that. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +18,8 @@
 
 #define START_MS 30000
 #define LAND_MS 120000
-#define BAR_WIDTH 40
+#define SETTLE_MS 180000
+#define QUIET_LOOKS 4 /* so often in a row nothing is due */
 
 struct demo {
     struct cli *cli;
@@ -105,7 +108,7 @@ static enum status read_truth(struct demo *d, struct err *err) {
 
 static int64_t truth(const struct demo *d, const char *name) { return json_integer_value(json_object_get(d->truth, name)); }
 
-static enum status send_the_day(struct demo *d, struct err *err) {
+static enum status send_the_days(struct demo *d, struct err *err) {
     struct arena *arena = d->cli->arena;
     char *sim = NULL;
     enum status status = find_sim(d, &sim, err);
@@ -122,7 +125,7 @@ static enum status send_the_day(struct demo *d, struct err *err) {
     status = read_truth(d, err);
     if (status != OK) return status;
     char a[32], b[32], c[32];
-    printf("The shop   %lld day%s from %s: %s web events, %s customer interactions, %lld stock alerts in %s requests,\n", (long long)d->days,
+    printf("The shop   %lld day%s from %s: %s web events, %s customer interactions, %lld stock levels in %s requests,\n", (long long)d->days,
         d->days == 1 ? "" : "s", json_string_value(json_object_get(d->truth, "date")), with_commas(truth(d, "web_events"), a),
         with_commas(truth(d, "crm_events"), b), (long long)truth(d, "inventory_events"), with_commas(truth(d, "requests"), c));
     printf("           %lld files of sales and %lld of inventory; sent in %.1f s\n", (long long)(truth(d, "pos_files") + truth(d, "pos_files_again")),
@@ -160,6 +163,41 @@ static enum status wait_landed(struct demo *d, struct err *err) {
     return OK;
 }
 
+/* ---- models ---- */
+
+/* Models that are due or running; a failure ends the demo. */
+static enum status models_busy(struct demo *d, size_t *out, struct err *err) {
+    json_t *answer, *model;
+    size_t i;
+    enum status status = reach_json(d->reach, &(struct ask){.path = "/v1/models"}, &answer, err);
+    if (status != OK) return status;
+    json_t *problem = json_array_get(json_object_get(answer, "problems"), 0);
+    if (problem) status = err_set(err, E_CONFIG, "%s", json_string_value(problem));
+    *out = 0;
+    json_array_foreach(json_object_get(answer, "models"), i, model) {
+        json_t *state = json_object_get(model, "state");
+        *out += json_is_true(json_object_get(state, "due")) || json_is_true(json_object_get(state, "running"));
+        const char *error = json_string_value(json_object_get(state, "error"));
+        if (status == OK && error && error[0]) status = err_set(err, E_INTERNAL, "model %s: %s", json_string_value(json_object_get(model, "name")), error);
+    }
+    json_decref(answer);
+    return status;
+}
+
+static enum status wait_for_models(struct demo *d, struct err *err) {
+    for (int quiet = 0; quiet < QUIET_LOOKS;) {
+        size_t busy;
+        enum status status = models_busy(d, &busy, err);
+        if (status != OK) return status;
+        quiet = busy ? 0 : quiet + 1;
+        if (seconds_since(d, d->step_us) * 1000 > SETTLE_MS) return err_set(err, E_TIMEOUT, "%zu models are not done after %d s", busy, SETTLE_MS / 1000);
+        progress(d->cli, false, "%zu models to run", busy);
+        d->cli->host.clock->sleep_us(d->cli->host.clock->self, 150000);
+    }
+    printf("Models     silver tables and KPIs are up to date after another %.1f s\n", seconds_since(d, d->step_us));
+    return OK;
+}
+
 /* ---- questions ---- */
 
 /* Rows as an array of objects; *out is a new reference. */
@@ -181,69 +219,16 @@ static enum status ask_sql(struct demo *d, const char *sql, json_t **out, struct
     return OK;
 }
 
-/* Decimals come as text, so that nothing is rounded on the way. */
-static double number_of(const json_t *value) {
-    double number = 0;
-    if (json_is_string(value)) return str_to_double(str_of(json_string_value(value)), &number) ? number : 0;
-    return json_number_value(value);
-}
-
-static void bar(double share) {
-    static const char *const eighths[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
-    int steps = (int)(share * BAR_WIDTH * 8 + 0.5);
-    for (int i = 0; i < steps / 8; i++) fputs("█", stdout);
-    fputs(eighths[steps % 8], stdout);
-}
-
-struct question {
-    const char *title, *sql; /* columns: label, value */
-    bool money;
-};
-
-static const struct question questions[] = {
-    {"Sales by hour of the day, from files in four dialects", .money = true,
-        .sql = "SELECT printf('%02d:00', (CAST(CAST(\"timestamp\" AS DOUBLE) AS BIGINT) // 3600) % 24) AS label, sum(CAST(revenue AS DECIMAL(18,2))) AS value "
-               "FROM bronze.pos GROUP BY 1 ORDER BY 1"},
-    {"Web events by kind, seconds after they were sent",
-        .sql = "SELECT lower(payload->>'$.event_type') AS label, count(*) AS value FROM bronze.web_traffic GROUP BY 1 ORDER BY 2 DESC"},
-    {"Customer interactions by channel",
-        .sql = "SELECT coalesce(lower(trim(payload->>'$.channel')), 'unknown') AS label, count(*) AS value FROM bronze.crm_interactions GROUP BY 1 ORDER BY 2 "
-               "DESC"},
-    {"Pairs of product and warehouse at or below their threshold, by warehouse",
-        .sql = "SELECT 'warehouse ' || warehouse_id AS label, count(*) AS value FROM (SELECT product_id, warehouse_id, arg_max(TRY_CAST(stock_level AS "
-               "INTEGER), CAST(last_updated AS BIGINT)) AS stock, "
-               "max(TRY_CAST(restock_threshold AS INTEGER)) AS threshold FROM bronze.inventory_files GROUP BY 1, 2) WHERE stock <= threshold GROUP BY 1 ORDER "
-               "BY 1"},
-};
-
-static enum status ask_one(struct demo *d, const struct question *q, struct err *err) {
-    json_t *rows = NULL, *row;
-    size_t i;
-    int64_t began_us = host_monotonic_us(&d->cli->host);
-    enum status status = ask_sql(d, q->sql, &rows, err);
+static enum status show_kpis(struct demo *d, struct err *err) {
+    putchar('\n');
+    fflush(stdout);
+    const char *argv[] = {host_self_path(d->cli->arena), "-C", d->dir, "kpi", "--days", arena_printf(d->cli->arena, "%lld", (long long)d->days), NULL};
+    struct host_process process;
+    enum status status = host_spawn((char *const *)argv, NULL, 0, &process, err);
     if (status != OK) return status;
-    double took_ms = seconds_since(d, began_us) * 1000, most = 0;
-    json_array_foreach(rows, i, row) {
-        double value = number_of(json_object_get(row, "value"));
-        if (value > most) most = value;
-    }
-    printf("\n%s%s%s %s(%.0f ms)%s\n", color_bold(d->cli), q->title, color_off(d->cli), color_dim(d->cli), took_ms, color_off(d->cli));
-    json_array_foreach(rows, i, row) {
-        double value = number_of(json_object_get(row, "value"));
-        char text[32];
-        const char *label = json_string_value(json_object_get(row, "label"));
-        printf("  %-14s %12s  ", label ? label : "-", with_commas((int64_t)(value + (value < 0 ? -0.5 : 0.5)), text));
-        if (most > 0 && value > 0) bar(value / most);
-        putchar('\n');
-    }
-    json_decref(rows);
-    return OK;
-}
-
-static enum status ask_questions(struct demo *d, struct err *err) {
-    enum status status = OK;
-    for (size_t i = 0; i < sizeof questions / sizeof questions[0] && status == OK; i++) status = ask_one(d, &questions[i], err);
-    return status;
+    int exit_status;
+    host_process_wait(&process, -1, &exit_status);
+    return exit_status == 0 ? OK : err_set(err, E_INTERNAL, "cupel kpi failed");
 }
 
 /* ---- does it add up ---- */
@@ -255,15 +240,23 @@ static void compare(struct demo *d, const char *what, const char *sent, const ch
 }
 
 struct tally {
-    const char *what, *truth_name, *sql;
+    const char *what, *table, *member, *sql; /* table NULL: a count of the truth itself; otherwise of what must become of its rows */
 };
 
 static const struct tally tallies[] = {
-    {"rows in sales files", "pos_rows", "SELECT count(*) AS n FROM bronze.pos"},
-    {"rows in inventory files", "inventory_rows", "SELECT count(*) AS n FROM bronze.inventory_files"},
-    {"web events", "web_events", "SELECT count(*) AS n FROM bronze.web_traffic"},
-    {"customer interactions", "crm_events", "SELECT count(*) AS n FROM bronze.crm_interactions"},
-    {"stock alerts", "inventory_events", "SELECT count(*) AS n FROM bronze.inventory"},
+    {"rows in sales files", NULL, "pos_rows", "SELECT count(*) AS n FROM bronze.pos"},
+    {"  sales kept", "silver.pos_sales", "kept", "SELECT count(*) AS n FROM silver.pos_sales"},
+    {"  in quarantine", "silver.pos_sales", "quarantined", "SELECT count(*) AS n FROM quarantine.silver__pos_sales"},
+    {"rows in inventory files", NULL, "inventory_rows", "SELECT count(*) AS n FROM bronze.inventory_files"},
+    {"stock levels pushed", NULL, "inventory_events", "SELECT count(*) AS n FROM bronze.inventory"},
+    {"  levels kept", "silver.inventory_levels", "kept", "SELECT count(*) AS n FROM silver.inventory_levels"},
+    {"  in quarantine", "silver.inventory_levels", "quarantined", "SELECT count(*) AS n FROM quarantine.silver__inventory_observations"},
+    {"web events", NULL, "web_events", "SELECT count(*) AS n FROM bronze.web_traffic"},
+    {"  in KPI 4, by day", "silver.web_events", "kept", "SELECT CAST(sum(total_events) AS BIGINT) AS n FROM marketing.engagement"},
+    {"  in quarantine", "silver.web_events", "quarantined", "SELECT count(*) AS n FROM quarantine.silver__web_events"},
+    {"customer interactions", NULL, "crm_events", "SELECT count(*) AS n FROM bronze.crm_interactions"},
+    {"  in KPI 11, by day and channel", "silver.crm_interactions", "kept", "SELECT CAST(sum(interactions) AS BIGINT) AS n FROM support.interaction_volume"},
+    {"  in quarantine", "silver.crm_interactions", "quarantined", "SELECT count(*) AS n FROM quarantine.silver__crm_interactions"},
 };
 
 static enum status one_value(struct demo *d, const char *sql, char *out, size_t size, struct err *err) {
@@ -281,44 +274,76 @@ static enum status one_value(struct demo *d, const char *sql, char *out, size_t 
     return status;
 }
 
+static int64_t must_become(const struct demo *d, const struct tally *t) {
+    if (!t->table) return truth(d, t->member);
+    return json_integer_value(json_object_get(json_object_get(json_object_get(d->truth, "expected"), t->table), t->member));
+}
+
 static enum status compare_with_the_shop(struct demo *d, struct err *err) {
     printf("\n%s%-36s %16s %16s%s\n", color_bold(d->cli), "What the shop sent, and what is here", "sent", "stored", color_off(d->cli));
     char stored[64], sent[64];
     for (size_t i = 0; i < sizeof tallies / sizeof tallies[0]; i++) {
         enum status status = one_value(d, tallies[i].sql, stored, sizeof stored, err);
         if (status != OK) return status;
-        snprintf(sent, sizeof sent, "%lld", (long long)truth(d, tallies[i].truth_name));
+        snprintf(sent, sizeof sent, "%lld", (long long)must_become(d, &tallies[i]));
         compare(d, tallies[i].what, sent, stored);
     }
-    enum status status = one_value(d, "SELECT CAST(sum(CAST(revenue AS DECIMAL(18,2))) AS VARCHAR) AS n FROM bronze.pos", stored, sizeof stored, err);
+    enum status status =
+        one_value(d, "SELECT CAST(CAST(sum(net_revenue) AS DECIMAL(18,2)) AS VARCHAR) AS n FROM sales.total_sales", stored, sizeof stored, err);
     if (status != OK) return status;
-    int64_t cents = truth(d, "pos_revenue_cents");
+    int64_t cents = truth(d, "pos_net_cents");
     snprintf(sent, sizeof sent, "%lld.%02lld", (long long)(cents / 100), (long long)(cents % 100));
-    compare(d, "revenue, to the cent", sent, stored);
-    printf("  %ssent twice and stored once: %lld events, %lld file; %lld broken lines are in quarantine; %lld broken bodies were refused%s\n",
-        color_dim(d->cli), (long long)(truth(d, "web_duplicates") + truth(d, "crm_duplicates")), (long long)truth(d, "pos_files_again"),
-        (long long)truth(d, "pos_broken_rows"), (long long)truth(d, "refused_expected"), color_off(d->cli));
+    compare(d, "revenue in KPI 1, to the cent", sent, stored);
     return OK;
 }
 
-static enum status show_accounts(struct demo *d, struct err *err) {
-    json_t *answer, *hop;
+/* What the shop got wrong on purpose: each kind with what must become of it. */
+static enum status show_dirt(struct demo *d, struct err *err) {
+    json_t *row;
     size_t i;
-    enum status status = reach_json(d->reach, &(struct ask){.path = "/v1/conservation?deep=true"}, &answer, err);
-    if (status != OK) return status;
-    printf("\n%sThe accounts%s\n", color_bold(d->cli), color_off(d->cli));
-    json_array_foreach(json_object_get(answer, "hops"), i, hop) {
-        const char *name = json_string_value(json_object_get(hop, "name"));
-        bool file = json_object_get(hop, "read") != NULL;
-        char a[32], b[32], c[32];
-        printf("  %-6s %-18s %s %10s = landed %10s + %s %8s  %s\n", file ? "file" : "stream", name ? name : "-", file ? "read    " : "received",
-            with_commas(json_integer_value(json_object_get(hop, file ? "read" : "received")), a),
-            with_commas(json_integer_value(json_object_get(hop, "landed")), b), file ? "quarantined" : "in the log ",
-            with_commas(json_integer_value(json_object_get(hop, file ? "quarantined" : "in_log")), c),
-            json_is_true(json_object_get(hop, "ok")) ? "✓" : "does not add up");
+    must(d->truth && err);
+    printf("\n%s%-18s %-32s %8s  %s%s\n", color_bold(d->cli), "What was wrong in it", "", "sent", "became", color_off(d->cli));
+    json_array_foreach(json_object_get(d->truth, "dirt"), i, row) {
+        const char *feed = json_string_value(json_object_get(row, "feed")), *kind = json_string_value(json_object_get(row, "kind"));
+        const char *becomes = json_string_value(json_object_get(row, "becomes"));
+        char n[32];
+        int64_t sent = json_integer_value(json_object_get(row, "sent"));
+        if (sent) printf("  %-16s %-32s %8s  %s%s%s\n", feed, kind, with_commas(sent, n), color_dim(d->cli), becomes, color_off(d->cli));
     }
-    if (!json_is_true(json_object_get(answer, "ok"))) d->differences++;
-    json_decref(answer);
+    return OK;
+}
+
+static enum status show_quarantine(struct demo *d, struct err *err) {
+    static const char *const names[] = {"bronze__pos", "silver__pos_sales", "silver__inventory_observations", "silver__web_events", "silver__crm_interactions"};
+    printf("\n%sIn quarantine, with their raw bytes%s\n", color_bold(d->cli), color_off(d->cli));
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        json_t *rows = NULL, *row;
+        size_t k;
+        char *sql = arena_printf(d->cli->arena,
+            "SELECT regexp_replace(_reason, '^line [0-9]+: ', '') AS reason, count(*) AS n FROM quarantine.%s GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 4", names[i]);
+        enum status status = ask_sql(d, sql, &rows, err);
+        if (status != OK) return status;
+        json_array_foreach(rows, k, row) {
+            char n[32];
+            const char *reason = json_string_value(json_object_get(row, "reason"));
+            printf("  %-32s %8s  %s\n", k ? "" : names[i], with_commas(json_integer_value(json_object_get(row, "n")), n), reason ? reason : "-");
+        }
+        json_decref(rows);
+    }
+    return OK;
+}
+
+/* `cupel conservation` says it best; its exit status is the verdict. */
+static enum status show_accounts(struct demo *d, struct err *err) {
+    printf("\n%sThe accounts%s\n", color_bold(d->cli), color_off(d->cli));
+    fflush(stdout);
+    const char *argv[] = {host_self_path(d->cli->arena), "-C", d->dir, "conservation", NULL};
+    struct host_process process;
+    enum status status = host_spawn((char *const *)argv, NULL, 0, &process, err);
+    if (status != OK) return status;
+    int exit_status;
+    host_process_wait(&process, -1, &exit_status);
+    d->differences += exit_status != 0;
     return OK;
 }
 
@@ -338,9 +363,12 @@ static const struct step {
 } steps[] = {
     {"making the project", make_project},
     {"starting the server", start_server},
-    {"the shop's day", send_the_day},
+    {"the shop's days", send_the_days},
     {"landing", wait_landed},
-    {"questions", ask_questions},
+    {"models", wait_for_models},
+    {"KPIs", show_kpis},
+    {"dirt", show_dirt},
+    {"quarantine", show_quarantine},
     {"comparing", compare_with_the_shop},
     {"the accounts", show_accounts},
 };
@@ -358,7 +386,8 @@ static enum status run_steps(struct demo *d, struct err *err) {
 
 static void stay(struct demo *d) {
     int exit_status;
-    printf("\nServing at http://%s until Ctrl-C. Try:\n  cupel -C %s sql\n  cupel -C %s stream list\n", reach_address(d->reach), d->dir, d->dir);
+    printf("\nServing until Ctrl-C. The dashboard: http://%s/  (token: %s/data/cli.token)\nTry:\n  cupel -C %s kpi sales\n  cupel -C %s sql\n",
+        reach_address(d->reach), d->dir, d->dir, d->dir);
     fflush(stdout);
     host_process_wait(&d->server, -1, &exit_status);
     d->serving = false;
@@ -367,7 +396,7 @@ static void stay(struct demo *d) {
 static int run(struct cli *cli) {
     struct err err = {0};
     struct demo demo = {.cli = cli, .keep = cli_flag(cli, "keep")};
-    if (cli_number(cli, "days", 1, 1, 365, &demo.days, &err) != OK || cli_number(cli, "seed", 1, 0, INT64_MAX, &demo.seed, &err) != OK) return cli_fail(&err);
+    if (cli_number(cli, "days", 30, 1, 365, &demo.days, &err) != OK || cli_number(cli, "seed", 1, 0, INT64_MAX, &demo.seed, &err) != OK) return cli_fail(&err);
     int64_t began_us = host_monotonic_us(&cli->host);
     host_interrupts_begin(); /* Ctrl-C ends the server, which is in our process group, and then us */
     enum status status = run_steps(&demo, &err);
@@ -389,7 +418,7 @@ static int run(struct cli *cli) {
 }
 
 static const struct cli_option options[] = {
-    {.name = "days", .value = "N", .help = "how many days of the shop (default: 1)"},
+    {.name = "days", .value = "N", .help = "how many days of the shop (default: 30)"},
     {.name = "seed", .value = "N", .help = "another shop: the same number gives the same files and events (default: 1)"},
     {.name = "keep", .help = "go on serving afterwards, and keep the project"},
     {.name = NULL},
@@ -397,13 +426,13 @@ static const struct cli_option options[] = {
 
 static const struct command commands[] = {{
     .arguments = "",
-    .summary = "a simulated shop, from its tills to SQL",
-    .description = "Makes a project in a temporary folder, starts a server on it, lets a simulated shop send a day of sales files, inventory files, web "
-                   "traffic and customer interactions "
-                   "with the disorder that real ones have, asks a few questions in SQL, and compares the tables with what the shop says it sent.",
+    .summary = "a simulated shop, from its tills to the KPIs",
+    .description = "Makes a project in a temporary folder, starts a server on it, lets a simulated shop send thirty days of sales files, inventory files, web "
+                   "traffic and customer interactions with the disorder that real ones have, prints the KPIs that the models made of them and what is in "
+                   "quarantine, and compares the tables with what the shop says it sent and what must become of it.",
     .examples = "cupel demo\ncupel demo --days 7 --seed 42 --keep",
     .options = options,
     .run = run,
 }};
 
-const struct command_group cmd_demo = {.name = "demo", .summary = "a simulated shop, from its tills to SQL", .commands = commands, .commands_n = 1};
+const struct command_group cmd_demo = {.name = "demo", .summary = "a simulated shop, from its tills to the KPIs", .commands = commands, .commands_n = 1};
