@@ -86,22 +86,21 @@ class Shop:
     def waiting_files(self):
         return [p for feed in ("pos", "inventory") for p in (self.folder / "landing" / feed).glob("*") if p.is_file() and not p.name.endswith(".reason.txt")]
 
-    def due(self):
-        """Models whose inputs moved past them, or that run."""
-        status = json.loads(self.project.cli("flow", "status", "--json").stdout)
-        failed = [m for m in status["models"] if m.get("status") == "failed" or m.get("error")]
-        assert not failed, failed
-        return [m["model"] for m in status["models"] if m.get("due") or m.get("running")]
+    def busy(self):
+        """Models whose inputs moved past them, that run, or that failed last: name and what is the matter."""
+        answer = self.project.get("/v1/models").json()
+        assert answer.get("problems") == [], answer
+        states = {model["name"]: model.get("state") or {} for model in answer["models"]}
+        return [f"{name}: {state.get('error') or 'due'}" for name, state in states.items() if state.get("due") or state.get("running") or state.get("failures")]
 
     def wait_idle(self, timeout_s=120):
-        """Nothing waits in a folder, and no model is due, twice in a row."""
-        quiet = 0
-        deadline = time.monotonic() + timeout_s * lib.PATIENCE
-        while quiet < 3:
-            left = self.waiting_files() or self.due()
+        """Nothing waits in a folder, and no model is due, several times in a row."""
+        quiet, deadline = 0, time.monotonic() + timeout_s * lib.PATIENCE
+        while quiet < 4:
+            left = self.waiting_files() or self.busy()
             quiet = 0 if left else quiet + 1
-            assert time.monotonic() < deadline, f"not idle within {timeout_s} s: {left[:5]}\n{self.project.log_tail()}"
-            time.sleep(0.2)
+            assert time.monotonic() < deadline, f"not idle within {timeout_s} s: {left[:5]}"
+            time.sleep(0.25)
 
     def check(self, name="raw", alerts=False):
         """Compares every table; gives the recomputation."""
