@@ -88,8 +88,11 @@ class Shop:
 
     def busy(self):
         """Models whose inputs moved past them, that run, or that failed last: name and what is the matter."""
-        answer = self.project.get("/v1/models").json()
-        assert answer.get("problems") == [], answer
+        reply = self.project.get("/v1/models")
+        if reply.status_code != 200:  # the engine was killed just now
+            return [reply.text]
+        answer = reply.json()
+        assert answer["problems"] == [], answer["problems"]
         states = {model["name"]: model.get("state") or {} for model in answer["models"]}
         return [f"{name}: {state.get('error') or 'due'}" for name, state in states.items() if state.get("due") or state.get("running") or state.get("failures")]
 
