@@ -18,6 +18,8 @@ static const struct command_group *const groups[] = {
     &cmd_flow,
     &cmd_model,
     &cmd_kpi,
+    &cmd_docs,
+    &cmd_profile,
     &cmd_conservation,
     &cmd_quarantine,
     &cmd_token,

@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "base/map.h"
+#include "flow/column_sources.h"
 #include "serve/flow_glue.h"
 
 /* ---- what the warehouse knows, by model ---- */
@@ -101,7 +102,81 @@ static void put_inputs(struct json_writer *w, const struct flow_model *model) {
     json_end_array(w);
 }
 
-static void put_columns(struct json_writer *w, const struct flow_model *model) {
+/* ---- what columns are made from ---- */
+
+static enum status syntax_tree(struct node *node, const char *sql, struct buf *out, struct str *tree, struct err *err) {
+    BUF_SCOPE(text);
+    buf_text(&text, "SELECT json_serialize_sql(");
+    put_sql_text(&text, str_of(sql));
+    buf_text(&text, ") AS tree");
+    enum status status = node_rows(node, buf_cstr(&text), out, err);
+    if (status == OK && !json_raw_at(str_trim(buf_view(out)), STR("0.tree"), tree)) status = err_set(err, E_INTERNAL, "no syntax tree");
+    return status;
+}
+
+/* Columns of a table that no model makes. One that cannot be described has none: its columns are then not traced. */
+static void lake_columns(struct node *node, struct arena *arena, const struct flow_input *input, struct source_table *out) {
+    BUF_SCOPE(text);
+    struct str list, *columns = NULL, name;
+    size_t n = 0;
+    if (lake_table_json(node->lake, input->schema, input->name, &text, NULL) != OK || !json_raw_at(buf_view(&text), STR("columns"), &list)) return;
+    if (json_split_array(list, 100000, &columns, &n, NULL) != OK) return;
+    struct source_column *found = arena_new_array(arena, struct source_column, n);
+    for (size_t i = 0; i < n; i++) {
+        if (!json_raw_at(columns[i], STR("name"), &name)) continue;
+        name = unquoted(name);
+        found[out->columns_n++].name = arena_strndup(arena, name.p, name.n);
+    }
+    out->columns = found;
+    free(columns);
+}
+
+static void input_columns(struct node *node, struct arena *arena, const struct flow_input *input, struct source_table *out) {
+    *out = (struct source_table){.schema = input->schema, .name = input->name};
+    if (!input->model) {
+        lake_columns(node, arena, input, out);
+        return;
+    }
+    struct source_column *found = arena_new_array(arena, struct source_column, input->model->columns_n + 1);
+    for (size_t i = 0; i < input->model->columns_n; i++) found[i].name = input->model->columns[i].name;
+    out->columns = found;
+    out->columns_n = input->model->columns_n;
+}
+
+/* Sources of the model's columns as far as its SQL tells; of merge models through `rows:`. */
+static enum status trace_columns(
+    struct node *node, struct arena *arena, const struct flow_model *model, struct source_column **out, size_t *n, struct err *err) {
+    struct source_table *tables = arena_new_array(arena, struct source_table, model->inputs_n + 1);
+    size_t tables_n = model->inputs_n;
+    struct source_column *pieces;
+    struct str tree;
+    enum status status = OK;
+    for (size_t i = 0; i < model->inputs_n; i++) input_columns(node, arena, &model->inputs[i], &tables[i]);
+    if (model->merge && model->rows) {
+        BUF_SCOPE(rows);
+        size_t pieces_n = 0;
+        status = syntax_tree(node, model->rows, &rows, &tree, err);
+        if (status == OK) status = column_sources(arena, tree, tables, tables_n, &pieces, &pieces_n, err);
+        if (status == OK) tables[tables_n++] = (struct source_table){.schema = "this", .name = "pieces", .columns = pieces, .columns_n = pieces_n};
+    }
+    BUF_SCOPE(text);
+    if (status == OK) status = syntax_tree(node, model->sql, &text, &tree, err);
+    return status == OK ? column_sources(arena, tree, tables, tables_n, out, n, err) : status;
+}
+
+static void put_sources(struct json_writer *w, const char *column, const struct source_column *sources, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        if (!sources[i].from_n || strcmp(sources[i].name, column) != 0) continue;
+        put_list(w, "from", sources[i].from, sources[i].from_n);
+        return;
+    }
+}
+
+static void put_columns(struct json_writer *w, struct node *node, const struct flow_model *model) {
+    ARENA_SCOPE(arena);
+    struct source_column *sources = NULL;
+    size_t sources_n = 0;
+    if (model->kind != FLOW_REFERENCE && trace_columns(node, arena, model, &sources, &sources_n, NULL) != OK) sources_n = 0; /* SQL that has no tree (PIVOT) */
     json_name(w, "columns");
     json_begin_array(w);
     for (size_t i = 0; i < model->columns_n; i++) {
@@ -111,6 +186,7 @@ static void put_columns(struct json_writer *w, const struct flow_model *model) {
         json_put_text(w, "type", column->type);
         json_put_text(w, "description", column->description);
         if (column->hidden) json_put_bool(w, "hidden", true);
+        put_sources(w, column->name, sources, sources_n);
         json_end_object(w);
     }
     json_end_array(w);
@@ -223,7 +299,7 @@ static enum status write_model(struct node *node, struct schedule *schedule, str
     size_t n = flow_models(flow, &models);
     BUF_SCOPE(compiled);
     put_header(w, model);
-    put_columns(w, model);
+    put_columns(w, node, model);
     put_inputs(w, model);
     json_name(w, "readers");
     json_begin_array(w);
@@ -239,7 +315,7 @@ static enum status write_model(struct node *node, struct schedule *schedule, str
     put_known(w, "table", known->table, model->full);
     put_known(w, "last_run", known->last_run, model->full);
     enum status status = put_rows(node, w, "checks", "SELECT * FROM cupel.checks WHERE model = ", model->full,
-        " QUALIFY row_number() OVER (PARTITION BY expectation, column_name ORDER BY at DESC) = 1 ORDER BY expectation, column_name", err);
+        " QUALIFY row_number() OVER (PARTITION BY expectation, column_name ORDER BY \"at\" DESC) = 1 ORDER BY expectation, column_name", err);
     if (status == OK)
         status = put_rows(node, w, "runs",
             "SELECT run_id, version, flow, \"trigger\", strategy, status, started_at, duration_ms, rows_in, rows_out, filtered, superseded, quarantined, "
