@@ -1,8 +1,9 @@
-/* Quarantine again: after the model or its expectations were corrected, quarantined events are read once more from bronze by their ids, through the present SQL and
- * expectations, and go into the table by the rules of every run: of a key the newest row stays, so an older one never replaces a newer one. What is good now leaves
- * quarantine in the same transaction, what is not stays with its present reasons.
+/* Quarantine again: after the model or its expectations were corrected, quarantined events are read once more from bronze by their ids, through the present
+ * SQL and expectations, and go into the table by the rules of every run: of a key the newest row stays, so an older one never replaces a newer one. What is good
+ * now leaves quarantine in the same transaction, what is not stays with its present reasons.
  *
- * Models whose quarantined rows have no event id, or that read tables without one, are rebuilt instead. So are models whose SQL changed: the next run would do it. */
+ * Models whose quarantined rows have no event id, or that read tables without one, are rebuilt instead. So are models whose SQL changed: the next run would do
+ * it. */
 #include <string.h>
 
 #include "base/assert.h"
@@ -65,7 +66,8 @@ static enum status read_again(struct run *run, struct err *err) {
     }
     if (st == OK) st = count_found(run, err);
     if (st == OK) st = stream_compute(run, run->result->rows_in, err);
-    return st == OK ? run_sql(run, "COMMIT", NULL, err) : st;
+    if (st == OK) st = run_sql(run, "COMMIT", NULL, err);
+    return st == OK ? run_expect_rows(run, "temp._batch", err) : st;
 }
 
 enum status run_redrive(struct run *run, struct err *err) {

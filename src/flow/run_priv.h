@@ -138,7 +138,8 @@ enum status stream_winners(struct run *run, struct err *err); /* _new: the winne
 
 /* ---- expectations ---- */
 
-/* Finds failing rows of a temporary table (reading); results add up over waves. */
+/* Finds failing rows of a temporary table; results add up over waves. After the reading transaction: a row gets the rowid that it keeps only when the
+ * transaction that made it ends. */
 enum status run_expect_rows(struct run *run, const char *rows, struct err *err);
 /* E_UNPROCESSABLE: an expectation says that the run fails. */
 enum status run_expect_judge(struct run *run, struct err *err);

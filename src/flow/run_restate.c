@@ -205,6 +205,7 @@ static void describe_plan(struct run *run, const struct touched *t) {
 enum status run_write_restated(struct run *run, const char *where, struct err *err) {
     must(run && where);
     enum status st = run_sql(run, "COMMIT", NULL, err);
+    if (st == OK) st = run_expect_rows(run, "temp._new", err);
     if (st != OK || run->options->dry_run) return st;
     run_take_version(run);
     st = run_sql(run, "BEGIN", NULL, err);
@@ -257,7 +258,6 @@ enum status run_bucket(struct run *run, struct err *err) {
     if (!t.n) return run_write_nothing(run, err);
     for (size_t i = 0; i < t.n && st == OK; i++) st = compute_bucket(run, t.list[i], i == 0, err);
     if (st == OK) st = count_new(run, err);
-    if (st == OK) st = run_expect_rows(run, "temp._new", err);
     BUF_SCOPE(where);
     put_intervals(&where, run, &t);
     return st == OK ? run_write_restated(run, buf_cstr(&where), err) : st;
@@ -331,7 +331,6 @@ enum status run_by(struct run *run, struct err *err) {
     sql_has_key(&sql, "temp._keys", "o_", run->m->pub.by, run->m->pub.by_n, run->keys_nulls);
     if (st == OK) st = run_buf(run, &sql, NULL, err);
     if (st == OK) st = count_new(run, err);
-    if (st == OK) st = run_expect_rows(run, "temp._new", err);
     BUF_SCOPE(where);
     sql_has_key(&where, "temp._keys", "t_", run->m->pub.by, run->m->pub.by_n, run->keys_nulls);
     return st == OK ? run_write_restated(run, buf_cstr(&where), err) : st;

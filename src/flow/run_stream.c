@@ -141,7 +141,7 @@ static enum status count_batch(struct run *run, struct batch *b, struct err *err
     return OK;
 }
 
-/* _batch: what the SQL makes of what the views show; what the WHERE left out; expectations. */
+/* _batch: what the SQL makes of what the views show; what the WHERE left out. */
 enum status stream_compute(struct run *run, int64_t rows_in, struct err *err) {
     int64_t out = 0, filtered = 0;
     BUF_SCOPE(sql);
@@ -152,7 +152,7 @@ enum status stream_compute(struct run *run, int64_t rows_in, struct err *err) {
     if (st == OK) st = run_count(run, "SELECT count(*) AS n FROM temp._batch", &out, err);
     if (st == OK) st = count_filtered(run, rows_in, out, &filtered, err);
     run->result->filtered += filtered;
-    return st == OK ? run_expect_rows(run, "temp._batch", err) : st;
+    return st;
 }
 
 static enum status read_batch(struct run *run, struct batch *b, struct err *err) {
@@ -163,7 +163,8 @@ static enum status read_batch(struct run *run, struct batch *b, struct err *err)
     if (st == OK) st = run_views(run, SHOW_DELTA, NULL, err);
     if (st == OK) st = count_model_rows(run, err);
     if (st == OK) st = stream_compute(run, run->result->rows_in - before_in, err);
-    return st == OK ? run_sql(run, "COMMIT", NULL, err) : st;
+    if (st == OK) st = run_sql(run, "COMMIT", NULL, err);
+    return st == OK ? run_expect_rows(run, "temp._batch", err) : st;
 }
 
 /* ---- one batch: writing ---- */
@@ -337,25 +338,18 @@ static enum status run_delta(struct run *run, struct err *err) {
     return st == OK ? run_commit(run, changed, err) : st;
 }
 
-/* ---- again: the events in quarantine, or what was received in a stretch of time ---- */
+/* ---- again: what was received in a stretch of time ---- */
 
 static enum status begin_again(struct run *run, struct err *err) {
     struct position *ends = arena_new_array(run->arena, struct position, run->inputs_n + 1);
     for (size_t i = 0; i < run->inputs_n; i++) ends[i] = run->inputs[i].from; /* what is new is the next run's */
     enum status st = run_session(run, false, ends, err);
     if (st != OK) return st;
-    if (!run->options->redrive) {
-        return run_narrow_bronze(run,
-            arena_printf(run->arena, "_received_at >= make_timestamptz(%lld) AND _received_at < make_timestamptz(%lld)", (long long)run->options->from_us, (long long)run->options->to_us), err);
-    }
-    BUF_SCOPE(sql);
-    expect_quarantine_ddl(run->m->quarantine_table, &sql);
-    buf_printf(&sql, "; CREATE OR REPLACE TEMP TABLE _again AS SELECT DISTINCT _event_id FROM %s WHERE _event_id IS NOT NULL", run->m->quarantine_table);
-    st = run_buf(run, &sql, NULL, err);
-    return st == OK ? run_narrow_bronze(run, "_event_id IN (SELECT _event_id FROM temp._again)", err) : st;
+    return run_narrow_bronze(run,
+        arena_printf(run->arena, "_received_at >= make_timestamptz(%lld) AND _received_at < make_timestamptz(%lld)", (long long)run->options->from_us, (long long)run->options->to_us), err);
 }
 
-/* Positions stay; what is in quarantine for these events is decided anew. */
+/* Positions stay. */
 static enum status run_again(struct run *run, struct err *err) {
     struct batch b = {0};
     enum status st = begin_again(run, err);
@@ -365,9 +359,6 @@ static enum status run_again(struct run *run, struct err *err) {
     if (st != OK || run->options->dry_run) return st;
     run_take_version(run);
     st = run_sql(run, "BEGIN", NULL, err);
-    BUF_SCOPE(sql);
-    if (run->options->redrive) buf_printf(&sql, "DELETE FROM %s WHERE _event_id IN (SELECT _event_id FROM temp._again)", run->m->quarantine_table);
-    if (st == OK && sql.n) st = run_buf(run, &sql, NULL, err);
     if (st == OK) st = write_batch(run, &b, err);
     bool changed = run->result->inserted || run->result->deleted;
     if (st == OK && changed) st = run_expect_table(run, "temp._batch", err);
@@ -517,7 +508,7 @@ static enum status rebuild(struct run *run, struct err *err) {
 
 enum status run_stream(struct run *run, struct err *err) {
     must(run && run->m->pub.kind == FLOW_STREAM);
-    bool models = false, done = false, again = run->options->redrive || run->options->from_us || run->options->to_us;
+    bool models = false, done = false, again = run->options->from_us || run->options->to_us;
     if (again && !run->restate_all) return run_again(run, err);
     for (size_t i = 0; i < run->inputs_n; i++) models = models || (run->inputs[i].model && !run->inputs[i].in->lookup && run->inputs[i].moved);
     enum status st = models && !run->restate_all ? run_stream_keys(run, &done, err) : OK;

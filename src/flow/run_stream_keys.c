@@ -33,8 +33,8 @@ static enum status read_keys(struct run *run, struct err *err) {
     buf_text(&sql, " WHERE ");
     sql_has_key(&sql, "temp._keys", "o_", run->m->pub.key, run->m->pub.key_n, true);
     if (st == OK) st = run_buf(run, &sql, NULL, err);
-    if (st == OK) st = run_expect_rows(run, "temp._batch", err);
-    return st == OK ? run_sql(run, "COMMIT", NULL, err) : st;
+    if (st == OK) st = run_sql(run, "COMMIT", NULL, err);
+    return st == OK ? run_expect_rows(run, "temp._batch", err) : st;
 }
 
 static enum status write_keys(struct run *run, struct err *err) {

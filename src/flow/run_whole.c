@@ -33,9 +33,8 @@ static enum status read_whole(struct run *run, struct err *err) {
     put_select(&sql, run);
     if (st == OK) st = run_buf(run, &sql, NULL, err);
     if (st == OK) st = run_count(run, "SELECT count(*) AS n FROM temp._new", &run->result->rows_out, err);
-    if (st == OK) st = run_expect_rows(run, "temp._new", err);
     if (st == OK) st = run_sql(run, "COMMIT", NULL, err);
-    return st;
+    return st == OK ? run_expect_rows(run, "temp._new", err) : st;
 }
 
 /* The old table goes, the new one takes its name, in one transaction. */

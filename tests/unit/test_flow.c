@@ -266,6 +266,51 @@ static void a_failed_run_leaves_the_table(void **state) {
     rows_are(f, "SELECT model, status FROM warehouse.cupel.runs WHERE status = 'failed'", "[{\"model\":\"silver.web\",\"status\":\"failed\"}]");
 }
 
+static void expectations_part_the_batch(void **state) {
+    struct fixture *f = *state;
+    uint16_t web = add_stream(f, "web", 1);
+    put_file(f, "models/silver/web.sql", HEADER_WEB);
+    put_file(f, "models/gold/days.sql", bucket_model);
+    put_file(f, "expectations/silver.web.yaml",
+        "table: silver.web\non_fail: quarantine\nexpectations:\n  - expect_column_values_to_be_between: {column: v, min_value: 0, max_value: 100}\n");
+    put_file(f, "expectations/gold.days.yaml",
+        "table: gold.days\non_fail: fail\nexpectations:\n  - expect_column_sum_to_be_between: {column: total, min_value: 0, max_value: 150}\n");
+    open_flow(f);
+    load_well(f);
+    size_t n;
+    append_one(f, web, "{\"id\":\"a\",\"at\":\"2026-01-01T10:00:00Z\",\"v\":1}");
+    append_one(f, web, "{\"id\":\"b\",\"at\":\"2026-01-01T10:00:00Z\",\"v\":1000}");
+    struct flow_model_result *r = run_all(f, &n);
+    assert_int_equal(result_of(r, n, "silver.web")->quarantined, 1);
+    append_one(f, web, "{\"id\":\"a\",\"at\":\"2026-01-01T10:00:00Z\",\"v\":-5}"); /* an invalid row replaces nothing */
+    append_one(f, web, "{\"id\":\"c\",\"at\":\"2026-01-01T10:00:00Z\",\"v\":90}");
+    r = run_all(f, &n);
+    assert_int_equal(result_of(r, n, "silver.web")->rows_in, 2);
+    assert_int_equal(result_of(r, n, "silver.web")->rows_out, 1);
+    assert_int_equal(result_of(r, n, "silver.web")->quarantined, 1);
+    rows_are(f, "SELECT id, v FROM warehouse.silver.web ORDER BY id", "[{\"id\":\"a\",\"v\":1},{\"id\":\"c\",\"v\":90}]");
+    rows_are(f, "SELECT _raw->>'$.v' AS v FROM warehouse.quarantine.silver__web ORDER BY 1", "[{\"v\":\"-5\"},{\"v\":\"1000\"}]");
+    verify_all(f);
+    append_one(f, web, "{\"id\":\"d\",\"at\":\"2026-01-02T10:00:00Z\",\"v\":80}");
+    r = run_with(f, (struct flow_run_options){0}, &n);
+    assert_int_equal(result_of(r, n, "gold.days")->status, FLOW_FAILED);
+    assert_non_null(strstr(result_of(r, n, "gold.days")->error, "expect_column_sum_to_be_between"));
+    rows_are(f, "SELECT day, total FROM warehouse.gold.days", "[{\"day\":\"2026-01-01\",\"total\":91}]");
+    put_file(f, "expectations/silver.web.yaml",
+        "table: silver.web\non_fail: quarantine\nexpectations:\n  - expect_column_values_to_be_between: {column: v, min_value: -9, max_value: 1000}\n");
+    put_file(f, "expectations/gold.days.yaml", "table: gold.days\nexpectations: []\n");
+    load_well(f);
+    r = run_with(f, (struct flow_run_options){.models = (const char *const[]){"silver.web"}, .n = 1, .redrive = true}, &n);
+    assert_null(r[0].error);
+    rows_are(f, "SELECT id, v FROM warehouse.silver.web ORDER BY id", "[{\"id\":\"a\",\"v\":-5},{\"id\":\"b\",\"v\":1000},{\"id\":\"c\",\"v\":90},{\"id\":\"d\",\"v\":80}]");
+    rows_are(f, "SELECT count(*) AS n FROM warehouse.quarantine.silver__web", "[{\"n\":0}]");
+    (void)run_all(f, &n);
+    verify_all(f);
+    r = run_with(f, (struct flow_run_options){.full_refresh = true}, &n);
+    for (size_t i = 0; i < n; i++) assert_null(r[i].error);
+    verify_all(f);
+}
+
 static void the_engine_may_die(void **state) {
     struct fixture *f = *state;
     uint16_t web = add_stream(f, "web", 1);
@@ -296,6 +341,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test_setup_teardown(changed_sql_is_swapped, set_up, tear_down),
         cmocka_unit_test_setup_teardown(references_are_loaded, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_failed_run_leaves_the_table, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(expectations_part_the_batch, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_engine_may_die, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
