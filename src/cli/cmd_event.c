@@ -32,6 +32,7 @@ static enum status show_one(struct cli *cli, struct reach *reach, const char *id
     json_error_t unused;
     buf_text(&path, "/v1/events/");
     url_escape(&path, str_of(id));
+    buf_text(&path, "?trace=true");
     enum status status = reach_ask(reach, &(struct ask){.path = buf_cstr(&path)}, &answer, NULL, err);
     if (status != OK) return status;
     if (cli->json) {
@@ -45,7 +46,40 @@ static enum status show_one(struct cli *cli, struct reach *reach, const char *id
     return OK;
 }
 
-static int show(struct cli *cli) {
+/* Where it went, one line per place. */
+static enum status trace_one(struct cli *cli, struct reach *reach, const char *id, struct err *err) {
+    must(reach != NULL && id != NULL);
+    BUF_SCOPE(path);
+    json_t *event, *row;
+    size_t i;
+    buf_text(&path, "/v1/events/");
+    url_escape(&path, str_of(id));
+    buf_text(&path, "?trace=true");
+    enum status status = reach_json(reach, &(struct ask){.path = buf_cstr(&path)}, &event, err);
+    if (status != OK) return status;
+    if (cli->json) {
+        print_json(event);
+        json_decref(event);
+        return OK;
+    }
+    const char *stream = json_string_value(json_object_get(event, "stream")), *table = json_string_value(json_object_get(event, "table"));
+    const char *state = json_string_value(json_object_get(event, "state"));
+    printf("%s%s%s\n", color_bold(cli), id, color_off(cli));
+    printf("  %-36s %s, received %s\n", stream ? stream : table ? table : "", state ? state : "", json_string_value(json_object_get(event, "received_at")));
+    json_array_foreach(json_object_get(event, "tables"), i, row) printf("  %-36s\n", json_string_value(row));
+    json_array_foreach(json_object_get(event, "models"), i, row) {
+        const char *reason = json_string_value(json_object_get(row, "reason"));
+        json_int_t rows = json_integer_value(json_object_get(row, "rows"));
+        printf("  %-36s %" JSON_INTEGER_FORMAT " %s%s%s\n", json_string_value(json_object_get(row, "table")), rows, rows == 1 ? "row" : "rows",
+            reason ? ": " : "", reason ? reason : "");
+    }
+    json_array_foreach(json_object_get(event, "feeds"), i, row)
+        printf("  %s%-36s made from it among others%s\n", color_dim(cli), json_string_value(row), color_off(cli));
+    json_decref(event);
+    return OK;
+}
+
+static int each(struct cli *cli, enum status (*one)(struct cli *cli, struct reach *reach, const char *id, struct err *err)) {
     must(cli->command != NULL);
     struct err err = {0};
     struct reach *reach;
@@ -53,26 +87,37 @@ static int show(struct cli *cli) {
     if (reach_open(cli, &(struct reach_options){0}, &reach, &err) != OK) return cli_fail(&err);
     for (size_t i = 0; i < cli->args_n; i++) {
         if (i > 0 && !cli->json) putchar('\n');
-        if (show_one(cli, reach, cli->args[i], &err) != OK) code = cli_failed(&err);
+        if (one(cli, reach, cli->args[i], &err) != OK) code = cli_failed(&err);
     }
     reach_close(&reach);
     return code;
 }
 
-static const struct command event_commands[] = {{
-    .verb = "show",
-    .arguments = "ID…",
-    .arguments_min = 1,
-    .arguments_max = -1,
-    .summary = "an event, its payload and where it landed",
-    .description = "Looks the event up by its id, in the log or, when it is no longer there, in its bronze table. An id is its own address: no search is "
-                   "needed. Rows of landing files have ids "
-                   "too.",
-    .examples = "cupel event show 019e2c1a-7d00-7001-8000-000000000040\ncupel event show 019e2c1a-7d00-7001-8000-000000000040 --json",
-    .run = show,
-}};
+static int show(struct cli *cli) { return each(cli, show_one); }
 
-const struct command_group cmd_event = {.name = "event", .summary = "look an event up by its id", .commands = event_commands, .commands_n = 1};
+static int trace(struct cli *cli) { return each(cli, trace_one); }
+
+static const struct command event_commands[] = {{.verb = "trace",
+                                                    .arguments = "ID…",
+                                                    .arguments_min = 1,
+                                                    .arguments_max = -1,
+                                                    .summary = "where an event went: tables, quarantine, and what is made from it",
+                                                    .examples = "cupel event trace 019e2c1a-7d00-7001-8000-000000000040",
+                                                    .run = trace},
+    {
+        .verb = "show",
+        .arguments = "ID…",
+        .arguments_min = 1,
+        .arguments_max = -1,
+        .summary = "an event, its payload and where it landed",
+        .description = "Looks the event up by its id, in the log or, when it is no longer there, in its bronze table. An id is its own address: no search is "
+                       "needed. Rows of landing files have ids "
+                       "too.",
+        .examples = "cupel event show 019e2c1a-7d00-7001-8000-000000000040\ncupel event show 019e2c1a-7d00-7001-8000-000000000040 --json",
+        .run = show,
+    }};
+
+const struct command_group cmd_event = {.name = "event", .summary = "look an event up by its id", .commands = event_commands, .commands_n = 2};
 
 /* ---- events ---- */
 

@@ -62,7 +62,7 @@ static void print_model(struct cli *cli, json_t *model) {
         printf("  %.0f ms", json_number_value(json_object_get(model, "duration_ms")));
     }
     putchar('\n');
-    if (*text_at(model, "detail")) printf("          %s\n", text_at(model, "detail"));
+    if (*text_at(model, "detail") && (strcmp(status, "planned") == 0 || differences)) printf("          %s\n", text_at(model, "detail"));
     if (failed) printf("          %s\n", text_at(model, "error"));
 }
 

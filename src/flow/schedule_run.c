@@ -335,7 +335,7 @@ static void end_run(struct schedule *s, struct run *run) {
     keep_run(s, run, status, now_ms, run->cancelled ? "cancelled" : error);
     series_add(metric_series(&metric_runs, run->flow, status), 1);
     series_observe(metric_series(&metric_seconds, run->flow), (double)(now_ms - run->started_ms) / 1000);
-    if (error && !run->cancelled)
+    if (error && !run->cancelled && !s->options.passive)
         log_error("flow", "a run failed", LOG_STR("flow", run->flow), LOG_STR("run", run->id), LOG_STR("error", error), NULL);
     else
         log_info("flow", "a run ended", LOG_STR("flow", run->flow), LOG_STR("run", run->id), LOG_STR("status", status),

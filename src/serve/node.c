@@ -321,6 +321,8 @@ static void list_routes(struct node *node) {
     routes_sources(node, &routes);
     routes_flows(node, &routes);
     routes_models(node, &routes);
+    routes_quarantine(node, &routes);
+    routes_check(node, &routes);
     routes_admin(node, &routes);
     routes_health(node, &routes);
     routes_dashboard(node, &routes);

@@ -104,6 +104,8 @@ void routes_sources(struct node *node, struct route_list *routes);
 void routes_flows(struct node *node, struct route_list *routes);
 void routes_models(struct node *node, struct route_list *routes);
 void routes_kpi(struct node *node, struct route_list *routes);
+void routes_quarantine(struct node *node, struct route_list *routes);
+void routes_check(struct node *node, struct route_list *routes);
 void routes_admin(struct node *node, struct route_list *routes);
 void routes_health(struct node *node, struct route_list *routes);
 void routes_dashboard(struct node *node, struct route_list *routes);
@@ -122,6 +124,8 @@ enum status node_open_flow(struct node *node, struct err *err);
 void node_close_flow(struct node *node);
 /* E_CONFIG: models are wrong; the old ones stay in use. */
 enum status node_reload_flow(struct node *node, const struct config *config, struct err *err);
+/* Appends to the JSON object in *out where the event went: `models` (tables and quarantines that keep its id) and `feeds` (tables made from those). */
+enum status event_trace(struct node *node, const char *table, const char *id, struct buf *out, struct err *err);
 void node_revert_flow(struct node *node); /* back to the flows of the configuration in force */
 /* Their part of /v1/conservation, as objects of a list; *all_good is cleared when one does not add up. */
 enum status accounts_models(struct node *node, struct json_writer *w, bool *all_good, struct err *err);

@@ -15,6 +15,7 @@ static const struct parameter_row {
     {"listEvents", "since", "string", "RFC 3339 time, date, or a duration back from now (2h)"},
     {"listEvents", "limit", "integer", "1 to 1000, default 100"},
     {"listEvents", "cursor", "string", "of the previous page"},
+    {"showEvent", "trace", "boolean", "name the tables of models that it went to"},
     {"readEvents", "partition", "integer", "default 0"},
     {"readEvents", "offset", "string", "first offset to read, or earliest, latest"},
     {"readEvents", "limit", "integer", "records at most"},

@@ -1,68 +1,8 @@
-/* Quarantine, logs, verification, reload. */
+/* Logs, verification, reload. */
 #include <stdlib.h>
 
 #include "base/assert.h"
 #include "serve/node_priv.h"
-
-/* ---- quarantine ---- */
-
-static enum status list_quarantine(struct node *node, struct http_request *r, struct buf *out, struct err *err) {
-    must(node->ledger != NULL && node->lake != NULL);
-    BUF_SCOPE(tables);
-    struct str all, *list;
-    size_t n;
-    enum status status = lake_tables_json(node->lake, &tables, err);
-    if (status != OK) return status;
-    struct str text = str_trim(buf_view(&tables));
-    if (!json_raw_at(text, STR("tables"), &all)) all = text;
-    status = json_split_array(all, 100000, &list, &n, err);
-    if (status != OK) return status;
-    struct json_writer w = json_write_to(out);
-    json_begin_object(&w);
-    json_name(&w, "tables");
-    json_begin_array(&w);
-    for (size_t i = 0; i < n; i++) {
-        struct str schema;
-        if (json_raw_at(list[i], STR("schema"), &schema) && str_is(schema, "\"quarantine\"")) json_raw(&w, list[i]);
-    }
-    json_end_array(&w);
-    json_end_object(&w);
-    free(list);
-    return OK;
-}
-
-/* Both names of a quarantine: that of the table the rows were meant for, and its own. */
-static enum status quarantine_name(struct http_request *r, const char **out, struct err *err) {
-    const char *schema, *name;
-    enum status status = table_split(http_arena(r), http_part(r, "table"), &schema, &name, err);
-    if (status == OK) *out = strcmp(schema, "quarantine") == 0 ? name : arena_printf(http_arena(r), "%s__%s", schema, name);
-    return status;
-}
-
-static enum status show_quarantine(struct node *node, struct http_request *r, struct buf *out, struct err *err) {
-    must(node->ledger != NULL && node->lake != NULL);
-    const char *name;
-    int64_t limit;
-    BUF_SCOPE(table);
-    BUF_SCOPE(sql);
-    BUF_SCOPE(rows);
-    enum status status = quarantine_name(r, &name, err);
-    if (status == OK) status = query_number(r, "limit", 100, 1, 10000, &limit, err);
-    if (status == OK) status = lake_table_json(node->lake, "quarantine", name, &table, err); /* E_NOT_FOUND, where a query would call it a wrong query */
-    if (status != OK) return status;
-    buf_text(&sql, "SELECT * FROM quarantine.");
-    put_sql_name(&sql, str_of(name));
-    buf_printf(&sql, " ORDER BY _event_id DESC LIMIT %lld", (long long)limit);
-    status = node_rows(node, buf_cstr(&sql), &rows, err);
-    if (status != OK) return status;
-    struct json_writer w = json_write_to(out);
-    json_begin_object(&w);
-    json_put_str(&w, "table", http_part(r, "table"));
-    json_name(&w, "rows");
-    json_raw(&w, str_trim(buf_view(&rows)));
-    json_end_object(&w);
-    return OK;
-}
 
 /* ---- logs ---- */
 
@@ -137,20 +77,12 @@ static enum status verify(struct node *node, struct http_request *r, struct buf 
 
 static enum status reload(struct node *node, struct http_request *r, struct buf *out, struct err *err) { return node_reload(node, out, err); }
 
-JSON_HANDLER(on_list_quarantine, list_quarantine)
-JSON_HANDLER(on_show_quarantine, show_quarantine)
 JSON_HANDLER(on_logs, show_logs)
 JSON_HANDLER(on_verify, verify)
 JSON_HANDLER(on_reload, reload)
 
 void routes_admin(struct node *node, struct route_list *routes) {
     must(node && routes);
-    route_add(routes,
-        (struct http_route){"GET", "/v1/quarantine", on_list_quarantine, node, .operation = "listQuarantine", .access = ACCESS_READ,
-            .summary = "Tables of rows that could not be taken"});
-    route_add(routes,
-        (struct http_route){"GET", "/v1/quarantine/{table}", on_show_quarantine, node, .operation = "showQuarantine", .access = ACCESS_READ,
-            .summary = "The newest rows that could not be taken, with the reason and the raw bytes"});
     route_add(
         routes, (struct http_route){"GET", "/v1/logs", on_logs, node, .operation = "logs", .access = ACCESS_ADMIN, .summary = "Structured logs of the server"});
     route_add(routes,

@@ -179,8 +179,11 @@ static enum status show_event(struct node *node, struct http_request *r, struct 
     if (status != OK) return status;
     for (size_t i = 0; i < n; i++) {
         if (streams[i].number != address.stream) continue;
-        return streams[i].kind == KIND_STREAM ? find_stream_event(node, arena, &streams[i], id, address, out, err)
-                                              : find_landing_row(node, arena, &streams[i], id, address, out, err);
+        bool stream = streams[i].kind == KIND_STREAM;
+        status =
+            stream ? find_stream_event(node, arena, &streams[i], id, address, out, err) : find_landing_row(node, arena, &streams[i], id, address, out, err);
+        if (status != OK || !query_flag(r, "trace")) return status;
+        return event_trace(node, stream ? arena_printf(arena, "bronze.%s", streams[i].name) : streams[i].name, arena_strndup(arena, text.p, text.n), out, err);
     }
     return err_set(err, E_NOT_FOUND, STR_FMT ": no stream has its number %u", STR_ARG(text), address.stream);
 }
