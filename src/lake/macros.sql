@@ -162,8 +162,7 @@ CREATE OR REPLACE MACRO json_items(payload, path) AS
 
 -- FROM orders, unnest_json(payload, 'items') AS item
 CREATE OR REPLACE MACRO unnest_json(payload, path) AS TABLE
-    SELECT items.list_of[positions.position] AS value, positions.position
-    FROM (SELECT json_items(payload, path) AS list_of) AS items, unnest(range(1, len(items.list_of) + 1)) AS positions(position);
+    SELECT unnest(items.list_of) AS value, unnest(range(1, len(items.list_of) + 1)) AS position FROM (SELECT json_items(payload, path) AS list_of) AS items;
 
 -- ---- people ----
 
