@@ -1,6 +1,7 @@
 /* A work session in the child: views of its inputs, then statements as they come over the call's socket, until the server closes it. */
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/assert.h"
 #include "base/log.h"
@@ -84,9 +85,28 @@ static enum status send_rows(struct statement *s, duckdb_result *result, struct 
 
 /* ---- statements ---- */
 
+/* Whether the text can make, change or drop something in the warehouse: its name behind TABLE, VIEW, SCHEMA, COLUMN or IF (NOT) EXISTS. Runs that only make
+ * temporary tables out of the warehouse are far more frequent. */
+static bool defines_in_warehouse(const char *sql) {
+    static const char *const words[] = {"table", "view", "schema", "column", "exists"};
+    for (const char *at = sql; (at = strcasestr(at, "warehouse")); at++) {
+        const char *end = at;
+        while (end > sql && strchr(" \t\r\n\"", end[-1])) {
+            end--;
+        }
+        for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+            size_t n = strlen(words[i]);
+            if ((size_t)(end - sql) >= n && strncasecmp(end - n, words[i], n) == 0) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 static enum status run_all(struct statement *s, const char *sql, duckdb_extracted_statements statements, idx_t n, bool rows, struct err *err) {
     struct step step = {.s = s};
-    bool names_warehouse = strcasestr(sql, "warehouse") != NULL, names_models = strcasestr(sql, "models") != NULL;
+    bool names_warehouse = defines_in_warehouse(sql), names_models = strcasestr(sql, "cupel.models") != NULL;
     enum status st = OK;
     s->rows = 0;
     for (idx_t i = 0; st == OK && i < n; i++) {
