@@ -31,7 +31,7 @@ SELECT
     CAST(sum(mobile_events) AS BIGINT) AS mobile_events, CAST(sum(path_depths) AS BIGINT) AS path_depths,
     list_sort(list_distinct(flatten(list(users) FILTER (users IS NOT NULL)))) AS users
 FROM (
-    SELECT *, sum(opens) OVER (PARTITION BY session_id ORDER BY started_at, ended_at ROWS UNBOUNDED PRECEDING) AS part
+    SELECT *, sum(opens) OVER (PARTITION BY session_id ORDER BY started_at, ended_at, opens DESC ROWS UNBOUNDED PRECEDING) AS part
     FROM (
         SELECT *, CASE WHEN epoch_us(started_at) - epoch_us(max(ended_at) OVER (
                                PARTITION BY session_id ORDER BY started_at, ended_at ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)) <= 1800000000
