@@ -278,10 +278,10 @@ static enum status choose(const struct model_set *set, struct arena *arena, cons
 }
 
 /* The model that it needs and that failed or was skipped because of that, in this call. */
-static const char *failed_need(const struct model *m, struct flow_model_result *const *by_place) {
+static const struct flow_model_result *failed_need(const struct model *m, struct flow_model_result *const *by_place) {
     for (size_t i = 0; i < m->needs_n; i++) {
         const struct flow_model_result *r = by_place[m->needs[i]->place];
-        if (r && (r->status == FLOW_FAILED || r->status == FLOW_SKIPPED)) return r->model;
+        if (r && (r->status == FLOW_FAILED || r->status == FLOW_SKIPPED)) return r;
     }
     return NULL;
 }
@@ -300,9 +300,9 @@ enum status flow_run(struct flow *flow, struct arena *arena, const struct flow_r
         const struct model *m = set->models[i];
         if (!chosen[i]) continue;
         struct flow_model_result *r = by_place[i] = &results[done++];
-        const char *failed = failed_need(m, by_place);
+        const struct flow_model_result *failed = failed_need(m, by_place);
         if (failed) {
-            *r = (struct flow_model_result){.model = m->pub.full, .status = FLOW_SKIPPED, .strategy = "", .error = arena_printf(arena, "%s failed", failed)};
+            *r = (struct flow_model_result){.model = m->pub.full, .status = FLOW_SKIPPED, .strategy = "", .error = arena_printf(arena, "%s %s", failed->model, failed->status == FLOW_FAILED ? "failed" : "was not run")};
         } else {
             run_model(flow, set, m, options, arena, r);
         }
