@@ -136,7 +136,7 @@ enum status session_run(struct session *session, const char *sql, struct err *er
 enum status session_execute(struct session *session, duckdb_pending_result pending, duckdb_result *result, struct err *err) {
     const struct host_clock *clock = session->child->host.clock;
     must(pending && session->ready);
-    int64_t waited_us = 0;
+    int64_t idle_since_us = 0; /* 0: it had work at the last look */
     for (;;) {
         duckdb_pending_state state = duckdb_pending_execute_task(pending);
         if (state == DUCKDB_PENDING_RESULT_READY) {
@@ -146,12 +146,15 @@ enum status session_execute(struct session *session, duckdb_pending_result pendi
             return duckdb_refused(session->statement, duckdb_pending_error(pending), err);
         }
         if (state == DUCKDB_PENDING_RESULT_NOT_READY) {
-            waited_us = 0;
+            idle_since_us = 0;
             continue;
         }
-        int64_t idle_us = waited_us / 8 < IDLE_US_MIN ? IDLE_US_MIN : waited_us / 8 < IDLE_US_MAX ? waited_us / 8 : IDLE_US_MAX;
-        clock->sleep_us(clock->self, idle_us);
-        waited_us += idle_us;
+        int64_t now_us = clock->monotonic_us(clock->self);
+        if (!idle_since_us) {
+            idle_since_us = now_us;
+        }
+        int64_t idle_us = (now_us - idle_since_us) / 8;
+        clock->sleep_us(clock->self, idle_us < IDLE_US_MIN ? IDLE_US_MIN : idle_us < IDLE_US_MAX ? idle_us : IDLE_US_MAX);
     }
     if (duckdb_execute_pending(pending, result) != DuckDBSuccess) {
         return duckdb_refused(session->statement, duckdb_result_error(result), err);
