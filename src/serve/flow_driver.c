@@ -22,6 +22,7 @@ static enum status driver_run(
     if (wrote) node_flow_changed(node);
     size_t published;
     if (wrote && node->options.command && node_flow_emits(node)) (void)outbox_publish(node, &published, NULL); /* what is left goes out with the next server */
+    if (wrote && node->options.command) (void)lake_publish_due(node->lake, NULL);
     return status;
 }
 
