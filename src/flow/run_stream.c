@@ -155,16 +155,18 @@ enum status stream_compute(struct run *run, int64_t rows_in, struct err *err) {
     return st;
 }
 
-static enum status read_batch(struct run *run, struct batch *b, struct err *err) {
-    int64_t before_in = run->result->rows_in;
+/* Reads a batch; nothing new: *rows_in 0, and no SQL was run. */
+static enum status read_batch(struct run *run, int64_t *rows_in, struct err *err) {
+    int64_t before = run->result->rows_in;
     enum status st = run_sql(run, "BEGIN", NULL, err);
     if (st == OK) st = run_read_versions(run, err);
     if (st == OK) st = run_bronze_ends(run, err);
     if (st == OK) st = run_views(run, SHOW_DELTA, NULL, err);
     if (st == OK) st = count_model_rows(run, err);
-    if (st == OK) st = stream_compute(run, run->result->rows_in - before_in, err);
+    *rows_in = run->result->rows_in - before;
+    if (st == OK && *rows_in) st = stream_compute(run, *rows_in, err);
     if (st == OK) st = run_sql(run, "COMMIT", NULL, err);
-    return st == OK ? run_expect_rows(run, "temp._batch", err) : st;
+    return st == OK && *rows_in ? run_expect_rows(run, "temp._batch", err) : st;
 }
 
 /* ---- one batch: writing ---- */
@@ -324,12 +326,26 @@ enum status stream_write(struct run *run, struct err *err) {
 
 /* ---- a delta ---- */
 
+static bool positions_same(const struct run *run) {
+    for (size_t i = 0; i < run->inputs_n; i++) {
+        if (!run->inputs[i].stored || !position_same(&run->inputs[i].from, &run->inputs[i].to)) return false;
+    }
+    return true;
+}
+
+static enum status write_positions(struct run *run, struct err *err) {
+    enum status st = run_sql(run, "BEGIN", NULL, err);
+    return st == OK ? run_commit(run, false, err) : st;
+}
+
 static enum status run_delta(struct run *run, struct err *err) {
     struct batch b = {0};
+    int64_t rows_in = 0;
     enum status st = run_session(run, true, NULL, err);
-    if (st == OK) st = read_batch(run, &b, err);
-    if (st != OK || run->options->dry_run) return st;
+    if (st == OK) st = read_batch(run, &rows_in, err);
+    if (st != OK || run->options->dry_run || (!rows_in && positions_same(run))) return st;
     run_take_version(run);
+    if (!rows_in) return write_positions(run, err);
     st = run_sql(run, "BEGIN", NULL, err);
     if (st == OK) st = table_ensure(run, err);
     if (st == OK) st = write_batch(run, &b, err);
@@ -352,11 +368,12 @@ static enum status begin_again(struct run *run, struct err *err) {
 /* Positions stay. */
 static enum status run_again(struct run *run, struct err *err) {
     struct batch b = {0};
+    int64_t rows_in = 0;
     enum status st = begin_again(run, err);
     for (size_t i = 0; i < run->inputs_n; i++) run->inputs[i].known = true; /* tables of models show what is new: nothing */
-    if (st == OK) st = read_batch(run, &b, err);
+    if (st == OK) st = read_batch(run, &rows_in, err);
     for (size_t i = 0; i < run->inputs_n; i++) run->inputs[i].to = run->inputs[i].from;
-    if (st != OK || run->options->dry_run) return st;
+    if (st != OK || run->options->dry_run || !rows_in) return st;
     run_take_version(run);
     st = run_sql(run, "BEGIN", NULL, err);
     if (st == OK) st = write_batch(run, &b, err);
@@ -406,8 +423,10 @@ static bool next_wave(struct run *run, const struct position *ends, struct posit
 
 static enum status one_wave(struct run *run, struct err *err) {
     struct batch b = {0};
-    enum status st = read_batch(run, &b, err);
-    if (st == OK) st = run_sql(run, "BEGIN", NULL, err);
+    int64_t rows_in = 0;
+    enum status st = read_batch(run, &rows_in, err);
+    if (st != OK || !rows_in) return st;
+    st = run_sql(run, "BEGIN", NULL, err);
     if (st == OK) st = write_batch(run, &b, err);
     if (st == OK) st = run_sql(run, "COMMIT", NULL, err);
     run->target_empty = false;
