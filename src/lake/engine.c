@@ -46,6 +46,7 @@ enum status engine_new(const struct engine_options *options, struct engine **out
     engine->options = *options;
     struct engine_options *o = &engine->options;
     o->data_dir = arena_strdup(engine->arena, options->data_dir);
+    o->timezone = options->timezone ? arena_strdup(engine->arena, options->timezone) : NULL;
     o->read_dirs = copy_list(engine->arena, options->read_dirs);
     o->memory_bytes = options->memory_bytes ? options->memory_bytes : 1u << 30;
     o->threads = options->threads ? options->threads : (uint32_t)host_cores();
@@ -274,6 +275,10 @@ static enum status spawn(struct engine *engine, struct err *err) {
     argv[n++] = arena_printf(arena, "%u", o->threads);
     argv[n++] = arena_strdup(arena, "--sessions");
     argv[n++] = arena_printf(arena, "%u", o->queries_max + ENGINE_INTERNAL_CALLS_MAX + ENGINE_WORK_MAX);
+    if (o->timezone) {
+        argv[n++] = arena_strdup(arena, "--timezone");
+        argv[n++] = arena_strdup(arena, o->timezone);
+    }
     if (o->trusted) {
         argv[n++] = arena_strdup(arena, "--trusted");
     }

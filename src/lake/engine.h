@@ -27,6 +27,7 @@ struct engine_options {
     int64_t query_wait_ms; /* 0: 10 s; below 0: does not wait */
     int64_t query_time_ms; /* default 300 s; then E_TIMEOUT */
     int64_t stuck_ms; /* a cancelled or overdue call that does not end within this costs the child its life; default 10 s */
+    const char *timezone; /* of business days, for the macro cupel_day: sessions have it as a variable; NULL: UTC. Times are shown in UTC all the same */
     bool trusted; /* tests only: user SQL is not checked */
 };
 

@@ -104,6 +104,7 @@ struct statement {
 struct child {
     struct host host;
     const char *data_dir;
+    const char *timezone; /* of the project; NULL: UTC */
     const char **read_dirs;
     size_t read_dirs_n;
     uint64_t memory_bytes;

@@ -180,10 +180,12 @@ enum status session_begin(struct session *session, struct err *err) {
     if (!session->connection && duckdb_connect(session->child->db, &session->connection) != DuckDBSuccess) {
         return err_set(err, E_INTERNAL, "connecting to DuckDB");
     }
-    char sql[160]; /* macros: see macros_open */
+    BUF_SCOPE(sql); /* macros: see macros_open */
     unsigned long long number = session->catalog;
-    snprintf(sql, sizeof sql, "ATTACH IF NOT EXISTS ':memory:' AS cupel%llu; SET search_path = 'cupel%llu.main,macros.main'", number, number);
-    enum status st = session_run(session, sql, err);
+    buf_printf(
+        &sql, "ATTACH IF NOT EXISTS ':memory:' AS cupel%llu; SET search_path = 'cupel%llu.main,macros.main'; SET VARIABLE cupel_timezone = ", number, number);
+    sql_quote_text(&sql, str_of(session->child->timezone ? session->child->timezone : "UTC"));
+    enum status st = session_run(session, buf_cstr(&sql), err);
     if (st != OK) {
         return st;
     }

@@ -176,6 +176,7 @@ static enum status open_engine(struct node *node, struct err *err) {
     struct engine_options options = {.host = &node->host,
         .data_dir = node->data_dir,
         .read_dirs = read_dirs(arena, c),
+        .timezone = c->timezone,
         .memory_bytes = c->sql.memory_bytes,
         .threads = (uint32_t)c->sql.threads,
         .queries_max = (uint32_t)c->sql.queries,
