@@ -83,8 +83,8 @@ uint32_t rng_weighted(struct rng *r, const double *weights, uint32_t n, double t
     X(WEB_TIME_TEXT, "web_traffic", "time as string", "read", "") \
     X(WEB_LATE, "web_traffic", "late time", "kept", "") \
     X(WEB_TWICE, "web_traffic", "event sent again", "duplicate", "the same body in another request") \
-    X(WEB_NO_SESSION, "web_traffic", "required field missing", "quarantined", "session_id empty or null") \
-    X(WEB_NO_PAGE, "web_traffic", "required field missing", "quarantined", "no page") \
+    X(WEB_NO_SESSION, "web_traffic", "session_id missing", "quarantined", "session_id empty or null") \
+    X(WEB_NO_PAGE, "web_traffic", "page missing", "quarantined", "no page") \
     X(WEB_TIME_UNREADABLE, "web_traffic", "required field unreadable", "quarantined", "timestamp yesterday") \
     X(WEB_FUTURE, "web_traffic", "future time", "quarantined", "") \
     X(WEB_REFUSED, "web_traffic", "not JSON, not UTF-8", "refused", "the sender is told") \
