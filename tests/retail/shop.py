@@ -63,7 +63,7 @@ class Shop(Project):
         self.write_yaml(config)
         for name, rows in (reference or {}).items():
             (self.dir / f"reference/{name}.csv").write_text("\n".join([",".join(rows[0]), *[",".join("" if v is None else str(v) for v in row.values()) for row in rows]]) + "\n")
-        self.rng, self.formats, self.files = random.Random(seed), formats, 0
+        self.rng, self.formats, self.files, self.written = random.Random(seed), formats, 0, {}
         self.models = (pack or Pack()).models
 
     def cli_init(self):
@@ -80,7 +80,10 @@ class Shop(Project):
             return
         self.files += 1
         rows = text_rows(content)
-        kind, data = self.rng.choice([as_csv, as_csv, as_ndjson, as_json, as_parquet])(rows, self.rng) if self.formats else as_ndjson(rows, self.rng)
+        known = json.dumps(rows)
+        if known not in self.written:  # what is sent again is so byte for byte
+            self.written[known] = self.rng.choice([as_csv, as_csv, as_ndjson, as_json, as_parquet] if self.formats else [as_ndjson])(rows, self.rng)
+        kind, data = self.written[known]
         name = f"{self.files:06}.{kind}"
         folder = self.dir / FOLDERS[target]
         self.land(FOLDERS[target], name, data)
