@@ -205,25 +205,36 @@ CREATE OR REPLACE MACRO normalize_phone
 -- ---- functions that DuckDB cannot interrupt ----
 
 -- They stand before DuckDB's own of the same name, which users cannot reach by a longer one (sql_check.c): a query over its time must end without taking the
--- engine with it. 16 MiB are made in a third of a second, 10^9 steps of an edit distance take about as many nanoseconds.
+-- engine with it. DuckDB looks for an interrupt between vectors of 2,048 rows, so the limits are such that a vector takes about two seconds: 4 ns a step of
+-- levenshtein, 8 of damerau_levenshtein, 7 a byte of repeat, 16 a character of lpad.
 CREATE OR REPLACE MACRO repeat(x, n) AS
     list_transform([{'x': x, 'n': n}], lambda repeat_v:
-        CASE WHEN CAST(strlen(CAST(repeat_v.x AS VARCHAR)) AS HUGEINT) * repeat_v.n > 16777216 THEN error('repeat: the result may have 16 MiB')
+        CASE WHEN CAST(strlen(CAST(repeat_v.x AS VARCHAR)) AS HUGEINT) * repeat_v.n > 1048576 THEN error('repeat: the result may have 1 MiB')
         ELSE system.main.repeat(repeat_v.x, repeat_v.n) END)[1];
 
 CREATE OR REPLACE MACRO lpad(x, n, pad) AS
-    list_transform([n], lambda lpad_n: CASE WHEN lpad_n > 16777216 THEN error('lpad: the result may have 16777216 characters') ELSE system.main.lpad(x, lpad_n, pad) END)[1];
+    list_transform([n], lambda lpad_n: CASE WHEN lpad_n > 262144 THEN error('lpad: the result may have 262144 characters') ELSE system.main.lpad(x, lpad_n, pad) END)[1];
 
 CREATE OR REPLACE MACRO rpad(x, n, pad) AS
-    list_transform([n], lambda rpad_n: CASE WHEN rpad_n > 16777216 THEN error('rpad: the result may have 16777216 characters') ELSE system.main.rpad(x, rpad_n, pad) END)[1];
+    list_transform([n], lambda rpad_n: CASE WHEN rpad_n > 262144 THEN error('rpad: the result may have 262144 characters') ELSE system.main.rpad(x, rpad_n, pad) END)[1];
+
+-- Both texts, or an error.
+CREATE OR REPLACE MACRO cupel_texts_within(a, b, product, name) AS
+    list_transform([{'a': CAST(a AS VARCHAR), 'b': CAST(b AS VARCHAR)}], lambda within_v:
+        CASE WHEN CAST(strlen(within_v.a) AS HUGEINT) * strlen(within_v.b) > product THEN error(name || ': the lengths of both texts, multiplied, may be ' || product)
+        ELSE within_v END);
 
 CREATE OR REPLACE MACRO levenshtein(a, b) AS
-    list_transform([{'a': CAST(a AS VARCHAR), 'b': CAST(b AS VARCHAR)}], lambda distance_v:
-        CASE WHEN CAST(strlen(distance_v.a) AS HUGEINT) * strlen(distance_v.b) > 1000000000 THEN error('levenshtein: the lengths of both texts, multiplied, may be 10^9')
-        ELSE system.main.levenshtein(distance_v.a, distance_v.b) END)[1];
+    list_transform(cupel_texts_within(a, b, 250000, 'levenshtein'), lambda distance_v: system.main.levenshtein(distance_v.a, distance_v.b))[1];
 CREATE OR REPLACE MACRO editdist3(a, b) AS levenshtein(a, b);
-
 CREATE OR REPLACE MACRO damerau_levenshtein(a, b) AS
-    list_transform([{'a': CAST(a AS VARCHAR), 'b': CAST(b AS VARCHAR)}], lambda distance_v:
-        CASE WHEN CAST(strlen(distance_v.a) AS HUGEINT) * strlen(distance_v.b) > 100000000 THEN error('damerau_levenshtein: the lengths of both texts, multiplied, may be 10^8')
-        ELSE system.main.damerau_levenshtein(distance_v.a, distance_v.b) END)[1];
+    list_transform(cupel_texts_within(a, b, 100000, 'damerau_levenshtein'), lambda distance_v: system.main.damerau_levenshtein(distance_v.a, distance_v.b))[1];
+CREATE OR REPLACE MACRO jaro_similarity
+    (a, b) AS list_transform(cupel_texts_within(a, b, 10000000, 'jaro_similarity'), lambda distance_v: system.main.jaro_similarity(distance_v.a, distance_v.b))[1],
+    (a, b, least_score) AS list_transform(cupel_texts_within(a, b, 10000000, 'jaro_similarity'), lambda distance_v:
+        system.main.jaro_similarity(distance_v.a, distance_v.b, least_score))[1];
+CREATE OR REPLACE MACRO jaro_winkler_similarity
+    (a, b) AS list_transform(cupel_texts_within(a, b, 10000000, 'jaro_winkler_similarity'), lambda distance_v:
+        system.main.jaro_winkler_similarity(distance_v.a, distance_v.b))[1],
+    (a, b, least_score) AS list_transform(cupel_texts_within(a, b, 10000000, 'jaro_winkler_similarity'), lambda distance_v:
+        system.main.jaro_winkler_similarity(distance_v.a, distance_v.b, least_score))[1];
