@@ -1,8 +1,8 @@
 /* cupel check: reads cupel.yaml, models and expectations, and says everything that is wrong with them in one run.
  *
- * cupel.yaml is read here, so that a wrong one is said before anything is opened; models are bound by a node, the running server's or one of our own. It is what
- * people run before `serve`, in editors and in CI. Problems go to stderr as file:line:column, the summary (or with --json the effective settings, secrets as
- * ***) to stdout. */
+ * cupel.yaml is read here, so that a wrong one is said before anything is opened; models are bound by a node, the running server's or one of our own. It is
+ * what people run before `serve`, in editors and in CI. Problems go to stderr as file:line:column, the summary (or with --json the effective settings, secrets
+ * as ***) to stdout. */
 #include <stdio.h>
 
 #include "base/assert.h"

@@ -26,6 +26,7 @@ enum status flow_open(const struct flow_options *options, struct flow **out, str
     flow->positions = map_new();
     flow->versions = map_new();
     flow->built = map_new();
+    flow->canceller = canceller_new();
     flow->seen = map_new();
     *out = flow;
     return OK;
@@ -49,6 +50,7 @@ void flow_close(struct flow **flow) {
         struct arena *arena = set->arena;
         arena_free(&arena);
     }
+    canceller_free(&f->canceller);
     state_forget(f);
     map_free(&f->running);
     free_values(&f->positions);
@@ -62,6 +64,11 @@ void flow_close(struct flow **flow) {
     arena_free(&f->arena);
     free(f);
     *flow = NULL;
+}
+
+void flow_forget(struct flow *flow) {
+    must(flow);
+    state_forget(flow);
 }
 
 struct model_set *flow_set(struct flow *flow) {

@@ -161,6 +161,9 @@ struct flow_run_options {
 enum status flow_run(
     struct flow *flow, struct arena *arena, const struct flow_run_options *options, struct flow_model_result **out, size_t *n, struct err *err);
 
+/* What is remembered of the warehouse is read again: somebody else has changed it (tables were dropped). */
+void flow_forget(struct flow *flow);
+
 /* Names of models whose inputs moved past their positions, in topological order, those behind such models not included until their inputs have moved. Cheap: asks
  * the log, the lake's table versions and what this process remembers of the warehouse; may be called several times a second. */
 enum status flow_due(struct flow *flow, struct arena *arena, const char *const **names, size_t *n, struct err *err);

@@ -135,6 +135,12 @@ void graph_resolve(struct model_reader *r, struct model_set *set, const struct e
 
 /* Runs SQL; *rows (may be NULL): the last result as a JSON array, to be freed with json_decref. */
 enum status work_rows(struct engine_work *work, const char *sql, json_t **rows, struct err *err);
+/* The same for a run that may be cancelled meanwhile (cancel.c). */
+struct canceller;
+struct canceller *canceller_new(void);
+void canceller_free(struct canceller **canceller);
+enum status cancellable_rows(
+    struct canceller *c, const struct flow_run_options *options, struct engine_work *work, const char *sql, json_t **rows, struct err *err);
 /* Text and number of a cell of a row object; NULL and 0 when it is null or missing. Texts live as long as the row. */
 const char *cell_text(const json_t *row, const char *name);
 int64_t cell_int(const json_t *row, const char *name);
@@ -191,6 +197,7 @@ struct flow {
     struct map *versions; /* table -> struct table_state */
     struct map *built; /* model -> fingerprint (char *) */
     struct map *seen; /* "model input" -> struct seen_table: lake tables as the last run met them */
+    struct canceller *canceller;
 };
 
 struct table_state {

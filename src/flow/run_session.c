@@ -16,7 +16,7 @@ enum status run_sql(struct run *run, const char *sql, json_t **rows, struct err 
         buf_text(&run->log, sql);
         buf_text(&run->log, ";\n");
     }
-    return work_rows(run->work, sql, rows, err);
+    return cancellable_rows(run->flow->canceller, run->options, run->work, sql, rows, err);
 }
 
 enum status run_buf(struct run *run, struct buf *sql, json_t **rows, struct err *err) {

@@ -271,7 +271,9 @@ static enum status prune(struct node *node, struct http_request *r, struct buf *
     bool yes = body_flag(body, "yes");
     body_close(&body);
     status = orphans(node, &rows, &n, err);
+    struct flow *flow;
     if (status == OK && yes && n > 0) status = drop_orphans(node, http_arena(r), str_trim(buf_view(&rows)), n, err);
+    if (yes && n > 0 && node_flow(node, &flow, NULL, NULL) == OK) flow_forget(flow);
     if (status != OK) return status;
     struct json_writer w = json_write_to(out);
     json_begin_object(&w);
