@@ -184,22 +184,23 @@ def compare_alerts(server, result, report):
     return None
 
 
-def compare(server, result, alerts=False):
+def compare(server, result, alerts=False, freshness=True):
     report = Report()
     for table in SILVER_TABLES + KPI_TABLES:
         compare_table(server, table, result.tables[table.name], report, all_columns=table in KPI_TABLES)
     compare_quarantine(server, result, report)
-    compare_freshness(server, result, report)
+    if freshness:
+        compare_freshness(server, result, report)
     if alerts:
         compare_alerts(server, result, report)
     return report
 
 
-def check(project, raw, timezone="UTC", encodings=None, server=None, alerts=False):
+def check(project, raw, timezone="UTC", encodings=None, server=None, **more):
     """Fetches the inputs, recomputes, compares. (Report, Result)."""
     server = server or Server.of(project)
     result = recompute(load(export(server, project, raw, timezone, encodings)))
-    return compare(server, result, alerts), result
+    return compare(server, result, **more), result
 
 
 def main():

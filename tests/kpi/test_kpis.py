@@ -105,10 +105,10 @@ class Shop:
             assert time.monotonic() < deadline, f"not idle within {timeout_s} s: {left[:5]}"
             time.sleep(0.25)
 
-    def check(self, name="raw", alerts=False):
+    def check(self, name="raw", alerts=False, freshness=False):
         """Compares every table; gives the recomputation."""
         self.wait_idle()
-        report, result = compare.check(self.folder, self.folder / name, self.timezone, alerts=alerts)
+        report, result = compare.check(self.folder, self.folder / name, self.timezone, alerts=alerts, freshness=freshness)
         assert not report.problems, "\n".join(map(str, report.problems))
         return result
 
@@ -206,6 +206,14 @@ def test_alerts(make_shop):
     shop = make_shop()
     shop.simulate("--days", 2, "--scale", 0.05, "--speed", "60000x", "--seed", 4)
     shop.check(alerts=True)
+
+
+@pytest.mark.xfail(reason="a pushed row that is quarantined for its time counts in the freshness of inventory tables", strict=False)
+def test_freshness(make_shop):
+    """The newest event time among valid rows; what is in quarantine for a time in the future does not count."""
+    shop = make_shop()
+    shop.simulate("--days", 1, "--scale", 1, "--seed", 5)
+    shop.check(freshness=True)
 
 
 def kill_now_and_then(shop, times, seed):
