@@ -10,6 +10,7 @@
 /* Beyond this many the oldest go before their time: each commit writes them all, and streams may be flushed every second. Holds the default retention (5 d) at
  * the default flush interval (300 s). */
 #define SNAPSHOTS_MAX 1600
+#define COPY_SNAPSHOTS_MAX 300 /* of lake copies: there are many of them, each with a commit every half minute */
 
 /* Everything that a set of snapshots names, as local paths. */
 struct reach {
@@ -145,17 +146,20 @@ static size_t would_expire(const struct table_version *v, int64_t older_than_ms,
     return n;
 }
 
+static size_t snapshots_max(const struct table_version *v) { return ice_property(v->metadata, COPY_PROPERTY) ? COPY_SNAPSHOTS_MAX : SNAPSHOTS_MAX; }
+
 static int64_t default_limit_ms(struct lake *lake, const struct table_version *v) {
     int64_t limit_ms = host_wall_ms(lake->o.host) - lake->o.snapshot_retention_ms;
     const json_t *snapshots = json_object_get(v->metadata, "snapshots");
     size_t n = json_array_size(snapshots);
-    if (n <= SNAPSHOTS_MAX) return limit_ms;
-    int64_t oldest_kept_ms = ice_int(json_array_get(snapshots, n - SNAPSHOTS_MAX), "timestamp-ms", 0); /* appended in order of time */
+    size_t most = snapshots_max(v);
+    if (n <= most) return limit_ms;
+    int64_t oldest_kept_ms = ice_int(json_array_get(snapshots, n - most), "timestamp-ms", 0); /* appended in order of time */
     return oldest_kept_ms > limit_ms ? oldest_kept_ms : limit_ms;
 }
 
 bool maintain_has_too_many_snapshots(const struct table_version *v) {
-    return json_array_size(json_object_get(v->metadata, "snapshots")) > SNAPSHOTS_MAX * 6 / 5;
+    return json_array_size(json_object_get(v->metadata, "snapshots")) > snapshots_max(v) * 6 / 5;
 }
 
 enum status lake_expire(struct lake *lake, const char *schema, const char *name, int64_t older_than_ms, struct lake_maintained *out, struct err *err) {
