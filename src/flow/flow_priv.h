@@ -165,6 +165,8 @@ const char *reference_sql(struct arena *arena, const struct model *m);
 enum status reference_content(struct flow *flow, struct arena *arena, const struct model *m, const char **out, struct err *err);
 /* Reads reference/<name>.yaml (may be empty). */
 void reference_read_types(struct model_reader *r, struct model *m, struct str yaml);
+/* A number for the definitions of all macros that SQL calls, directly or through others; 0: none. */
+uint64_t macros_used(struct str sql);
 /* Sets fingerprints and what is derived once (names of tables). In topological order, after binding. */
 void model_finish(struct arena *arena, struct model *m, const char *timezone);
 

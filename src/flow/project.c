@@ -264,7 +264,8 @@ static void add_names(struct buf *out, const char *what, const char *const *name
 static void meaning(const struct model *m, const char *timezone, struct buf *out) {
     const struct flow_model *p = &m->pub;
     buf_printf(out, "kind:%d bucket:%d merge:%d expands:%d within:%lld lookback:%lld zone:%s\n", (int)p->kind, (int)p->bucket, p->merge, p->expands,
-        (long long)p->within_time_ms, (long long)p->lookback_ms, p->bucket ? timezone : "");
+        (long long)p->within_time_ms, (long long)p->lookback_ms, timezone);
+    buf_printf(out, "macros:%llx %llx\n", (unsigned long long)macros_used(str_of(p->sql)), (unsigned long long)macros_used(str_of(p->rows)));
     add_names(out, "key", p->key, p->key_n);
     add_names(out, "order", p->order, p->order_n);
     add_names(out, "within", p->within, p->within_n);

@@ -214,7 +214,7 @@ enum status run_session(struct run *run, bool delta, const struct position *ends
     }
     st = engine_work_begin(run->flow->options.engine, run->pin ? lake_pin_view(run->pin) : NULL, tables, n, 0, &run->work, err);
     if (st != OK) return st;
-    return run_sql(run, arena_printf(arena, "SET TimeZone = '%s'", run->flow->options.timezone), NULL, err);
+    return run_sql(run, arena_printf(arena, "SET TimeZone = '%s'; SET VARIABLE cupel_timezone = '%s'", run->flow->options.timezone, run->flow->options.timezone), NULL, err);
 }
 
 void run_session_end(struct run *run) {

@@ -90,6 +90,15 @@ static void the_graph_is_the_syntax_trees(void **state) {
     for (size_t i = 0; i < n; i++) assert_true(models[i]->bound);
 }
 
+static void macros_are_part_of_the_sql(void **state) {
+    (void)state;
+    assert_true(macros_used(STR("SELECT upper(x) FROM a.b")) == 0);
+    uint64_t one = macros_used(STR("SELECT Parse_Integer (x)")), two = macros_used(STR("SELECT category_text(x)"));
+    assert_true(one && two && one != two);
+    assert_true(macros_used(STR("SELECT my_parse_integer(x), parse_integer FROM a.b")) == 0);
+    assert_true(macros_used(STR("SELECT parse_integer(1) + parse_integer(2)")) == one);
+}
+
 static void streams_may_not_join(void **state) {
     struct fixture *f = *state;
     (void)add_stream(f, "web", 1);
@@ -335,6 +344,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test_setup_teardown(all_problems_in_one_run, set_up, tear_down),
         cmocka_unit_test_setup_teardown(circles_are_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_graph_is_the_syntax_trees, set_up, tear_down),
+        cmocka_unit_test(macros_are_part_of_the_sql),
         cmocka_unit_test_setup_teardown(streams_may_not_join, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_stream_keeps_the_newest, set_up, tear_down),
         cmocka_unit_test_setup_teardown(chains_restate_what_changed, set_up, tear_down),
