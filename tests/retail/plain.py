@@ -116,6 +116,10 @@ def failing_rows(expectation, table):
         "expect_column_values_to_be_in_set": lambda: f"NOT list_contains({sql_list(args['value_set'])}, {column})",
         "expect_column_values_to_not_be_in_set": lambda: f"list_contains({sql_list(args['value_set'])}, {column})",
     }
+    if name == "expect_column_values_to_exist_in_table":
+        other, key = args["table"], args.get("table_column", column)
+        query = f"SELECT _event_id FROM {table} t WHERE {column} IS NOT NULL AND NOT EXISTS (SELECT 1 FROM {other} o WHERE o.{key} = t.{column})"
+        return f"{name}({column})", warning, query
     return f"{name}({column})", warning, f"SELECT _event_id FROM {table} WHERE {conditions[name]()}"
 
 
