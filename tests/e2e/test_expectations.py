@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-YAML = "project: e\nlisten: 127.0.0.1:0\nstreams:\n  sales: {partitions: 1, key: id}\nsources:\n  - {name: pos, type: landing, path: landing/pos, table: bronze.pos, ready: rename}\n"
+YAML = "project: e\nlisten: 127.0.0.1:0\nstreams:\n  sales: {partitions: 1, key: id}\nsources:\n  - {name: pos, type: landing, path: landing/pos, table: bronze.pos}\n"
 MODEL = """/* cupel
 kind: stream
 key: [id]
@@ -212,7 +212,7 @@ def test_check_says_what_is_wrong_and_where(p):
 
 def test_what_cannot_be_redriven(p):
     assert p.cli("quarantine", "redrive", "silver.nothing", check=False).returncode == 1
-    p.land("pos", "a.csv", "x,y\n1,2\n3\n")
+    p.land("landing/pos", "a.csv", "x,y\n1,2\n3\n")
     p.cli("source", "run", "pos")
     assert [r["_row"] for r in quarantine(p, "bronze.pos")] == [2]
     refused = p.cli("quarantine", "redrive", "bronze.pos", check=False)
