@@ -39,7 +39,12 @@ def quarantined(shop, table):
     return int(shop.rows("quarantine." + table.replace(".", "__"), "count(*) AS n")[0][0])
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+def cases(short):
+    """Each case once in the short suite, in one of the two ways; both ways in the long one."""
+    return [pytest.param(c, marks=[] if i % 2 == short else pytest.mark.slow) for i, c in enumerate(CASES)]
+
+
+@pytest.mark.parametrize("case", cases(0), ids=lambda c: c.name)
 def test_case_in_one_batch(shop, case):
     shop = shop(time_zone=case.time_zone, reference=case.reference, formats=False)
     for target, content in case.arrivals:
@@ -51,7 +56,7 @@ def test_case_in_one_batch(shop, case):
     verified(shop)
 
 
-@pytest.mark.parametrize("case", [pytest.param(c, marks=[] if i % 3 == 0 else pytest.mark.slow) for i, c in enumerate(CASES)], ids=lambda c: c.name)
+@pytest.mark.parametrize("case", cases(1), ids=lambda c: c.name)
 def test_case_in_many_batches(shop, case):
     shop = shop(time_zone=case.time_zone, reference=case.reference, formats=False)
     arrivals = list(case.arrivals) if len(case.arrivals) < 30 else case.arrivals[:300:10] + [one for i, one in enumerate(case.arrivals) if i % 10 or i >= 300]
@@ -107,3 +112,39 @@ def test_dirty_history(shop, seed, batches):
     for table in ("silver.web_events", "silver.crm_interactions", "silver.inventory_observations", "silver.pos_sales"):
         assert quarantined(shop, table) == plain.counts[table]["quarantined"], table
     verified(shop)
+
+
+def alerts(shop):
+    rows = shop.sql("SELECT payload FROM bronze.alerts ORDER BY _event_id")
+    return [(e["type"], e["product_id"], e["warehouse_id"], e["status"], e["since"][:19].replace("T", " "), e["stock_level"], e["restock_threshold"]) for e in (json.loads(r["payload"]) for r in rows)]
+
+
+def test_alert_events(shop):
+    """Out and low, also by the first observation; recovered; late data and unchanged statuses are silent; a rebuild says nothing again."""
+    from cases import REFERENCE, levels, stock
+    from lib import wait_until
+
+    shop = shop(reference=REFERENCE, formats=False)
+
+    def step(*arrivals):
+        for target, content in arrivals:
+            shop.arrive(target, content)
+        shop.run()
+
+    step(stock("2026-03-02 10:00:00", 1, 1, 0), stock("2026-03-02 10:00:00", 2, 1, 100))
+    step(stock("2026-03-02 11:00:00", 1, 1, 5), stock("2026-03-02 11:00:00", 2, 1, 90))
+    step(stock("2026-03-02 12:00:00", 1, 1, 4))
+    step(stock("2026-03-02 09:00:00", 1, 1, 50), stock("2026-03-02 11:30:00", 1, 1, 50), stock("2026-03-02 10:30:00", 2, 1, 0))
+    step(levels(("2026-03-03 12:00:00", 1, 1, 50), ("2026-03-03 12:00:00", 2, 1, 10), ("2026-03-03 12:00:00", 3, 1, 60)))
+    step(stock("2026-03-03 13:00:00", 1, 1, 40))
+    wanted = [
+        ("stockout", 1, 1, "out_of_stock", "2026-03-02 10:00:00", 0, 10),
+        ("stockout", 1, 1, "low_stock", "2026-03-02 11:00:00", 5, 10),
+        ("stockout", 1, 1, "recovered", "2026-03-03 12:00:00", 50, 10),
+        ("stockout", 2, 1, "low_stock", "2026-03-03 12:00:00", 10, 10),
+    ]
+    wait_until(lambda: len(alerts(shop)) >= len(wanted), 20, "alerts are published")
+    shop.run("--full-refresh")
+    shop.restart()
+    shop.run()
+    assert sorted(alerts(shop)) == sorted(wanted)
