@@ -1,7 +1,8 @@
 /* Whether a table's files are read as they are, or column by column through field ids.
  *
- * read_parquet with `schema =>` can read any file of the table, but does not open one when it is bound: DuckDB then neither knows how many row groups there are
- * (a single file is read by one thread) nor answers minima and counts from the footer. So few files that all have exactly the table's columns are read plainly. */
+ * read_parquet with `schema =>` can read any file of the table, but does not open one when it is bound: DuckDB then neither knows how many row groups there
+ * are (a single file is read by one thread) nor answers minima and counts from the footer. So few files that all have exactly the table's columns are read
+ * plainly. */
 #include "base/assert.h"
 #include "lake/engine_child.h"
 

@@ -104,8 +104,8 @@ void lake_unpin(struct lake_pin **pin);
  * bronze columns. */
 enum status lake_find_event(struct lake *lake, struct event_address address, struct buf *out, struct err *err);
 
-/* JSON for /v1/tables and `cupel table …`. `kind` is lake, warehouse or view; a warehouse table with a lake copy is one entry with `lake_copy`. A warehouse that
- * cannot be read now is `warehouse_error` beside the lake's tables. */
+/* JSON for /v1/tables and `cupel table …`. `kind` is lake, warehouse or view; a warehouse table with a lake copy is one entry with `lake_copy`. A warehouse
+ * that cannot be read now is `warehouse_error` beside the lake's tables. */
 enum status lake_tables_json(struct lake *lake, struct buf *out, struct err *err);
 enum status lake_table_json(
     struct lake *lake, const char *schema, const char *name, struct buf *out, struct err *err); /* schema, snapshots, files, properties */
