@@ -7,7 +7,8 @@
 
 #define PIECE_ROUNDS_MAX 4
 
-#define says(b, m, line, column, ...) ((b)->r->problems->file = (m)->pub.file, (m)->broken = true, config_problem_add((b)->r->problems, false, line, column, __VA_ARGS__))
+#define says(b, m, line, column, ...) \
+    ((b)->r->problems->file = (m)->pub.file, (m)->broken = true, config_problem_add((b)->r->problems, false, line, column, __VA_ARGS__))
 
 /* The SQL is wrong, as opposed to the machine. */
 static bool is_users_fault(enum status st) { return st == E_INVALID || st == E_UNSUPPORTED || st == E_DENIED || st == E_NOT_FOUND; }
@@ -61,7 +62,8 @@ static const char *suggest_column(struct binder *b, const struct flow_column *co
 
 /* ---- stand-ins ---- */
 
-static enum status make_table(struct binder *b, const char *schema, const char *name, const struct flow_column *columns, size_t n, bool hidden_too, struct err *err) {
+static enum status make_table(
+    struct binder *b, const char *schema, const char *name, const struct flow_column *columns, size_t n, bool hidden_too, struct err *err) {
     BUF_SCOPE(sql);
     buf_text(&sql, "CREATE SCHEMA IF NOT EXISTS ");
     sql_name(&sql, schema);
@@ -94,7 +96,8 @@ static enum status make_bronze(struct binder *b, struct err *err) {
 
 /* ---- pieces of merge models ---- */
 
-static enum status piece_types(struct binder *b, struct model *m, const struct flow_column *out, size_t out_n, struct flow_column **pieces, size_t *n, struct err *err) {
+static enum status piece_types(
+    struct binder *b, struct model *m, const struct flow_column *out, size_t out_n, struct flow_column **pieces, size_t *n, struct err *err) {
     enum status st = make_table(b, "this", "result", out, out_n, true, err);
     if (st != OK) return st;
     BUF_SCOPE(sql);
@@ -116,7 +119,8 @@ static bool same_types(const struct flow_column *a, const struct flow_column *b,
 static bool pieces_fit(struct binder *b, struct model *m, const struct flow_column *pieces, size_t n, const struct flow_column *out, size_t out_n) {
     for (size_t i = 0; i < n; i++) {
         if (column_of(out, out_n, pieces[i].name)) continue;
-        says(b, m, m->pub.rows_line, 1, "rows gives a column %s that the SELECT does not: its rows could not become pieces again (name it, and list it under state)", pieces[i].name);
+        says(b, m, m->pub.rows_line, 1,
+            "rows gives a column %s that the SELECT does not: its rows could not become pieces again (name it, and list it under state)", pieces[i].name);
         return false;
     }
     return true;
@@ -162,7 +166,8 @@ static void check_names(struct binder *b, struct model *m, const char *what, con
         const struct name_at *at = &names->list[i];
         if (column_of(m->pub.columns, m->pub.columns_n, at->name)) continue;
         if (at->line) {
-            says(b, m, at->line, at->column, "%s: the SELECT gives no column %s%s", what, at->name, suggest_column(b, m->pub.columns, m->pub.columns_n, at->name));
+            says(b, m, at->line, at->column, "%s: the SELECT gives no column %s%s", what, at->name,
+                suggest_column(b, m->pub.columns, m->pub.columns_n, at->name));
         } else {
             says(b, m, m->header_line, 1, "the newest row of a key is found by %s, which the SELECT does not give: add it, or say order", at->name);
         }
@@ -182,7 +187,8 @@ static void check_header_names(struct binder *b, struct model *m) {
     for (size_t i = 0; i < m->notes_n; i++) {
         const struct name_at *at = &m->notes[i].column;
         if (!column_of(m->pub.columns, m->pub.columns_n, at->name)) {
-            says(b, m, at->line, at->column, "columns: the SELECT gives no column %s%s", at->name, suggest_column(b, m->pub.columns, m->pub.columns_n, at->name));
+            says(b, m, at->line, at->column, "columns: the SELECT gives no column %s%s", at->name,
+                suggest_column(b, m->pub.columns, m->pub.columns_n, at->name));
         }
     }
 }
@@ -265,7 +271,8 @@ static void take_columns(struct binder *b, struct model *m, struct flow_column *
             if (str_ieq(str_of(m->state.list[k].name), str_of(columns[i].name))) columns[i].hidden = true;
         }
         for (size_t k = 0; k < i; k++) {
-            if (str_ieq(str_of(columns[k].name), str_of(columns[i].name))) says(b, m, m->pub.sql_line, 1, "two columns of the SELECT are named %s", columns[i].name);
+            if (str_ieq(str_of(columns[k].name), str_of(columns[i].name)))
+                says(b, m, m->pub.sql_line, 1, "two columns of the SELECT are named %s", columns[i].name);
         }
         if (strcmp(columns[i].name, "_version") == 0) says(b, m, m->pub.sql_line, 1, "_version is a column of Cupel's own; name yours otherwise");
     }

@@ -95,12 +95,14 @@ static void put_freshness(struct buf *out, const struct run *run) {
         sql_text(&times, run->inputs[i].in->full);
     }
     buf_text(&times, "))");
-    buf_printf(out, "UPDATE warehouse.cupel.freshness SET as_of_event = x_.e, as_of_received = x_.r, run_version = %lld, \"at\" = now() FROM (%s) AS x_ WHERE \"table\" = ", (long long)run->version,
-        buf_cstr(&times));
+    buf_printf(out,
+        "UPDATE warehouse.cupel.freshness SET as_of_event = x_.e, as_of_received = x_.r, run_version = %lld, \"at\" = now() FROM (%s) AS x_ WHERE \"table\" = ",
+        (long long)run->version, buf_cstr(&times));
     sql_text(out, run->m->pub.full);
     buf_text(out, ";\nINSERT INTO warehouse.cupel.freshness SELECT ");
     sql_text(out, run->m->pub.full);
-    buf_printf(out, ", e, r, %lld, now() FROM (%s) WHERE NOT EXISTS (SELECT 1 FROM warehouse.cupel.freshness WHERE \"table\" = ", (long long)run->version, buf_cstr(&times));
+    buf_printf(out, ", e, r, %lld, now() FROM (%s) WHERE NOT EXISTS (SELECT 1 FROM warehouse.cupel.freshness WHERE \"table\" = ", (long long)run->version,
+        buf_cstr(&times));
     sql_text(out, run->m->pub.full);
     buf_text(out, ");\n");
 }
@@ -109,7 +111,8 @@ static void put_lake_copy(struct buf *out, const struct run *run) {
     if (run->m->pub.store == FLOW_STORE_WAREHOUSE || run->m->pub.kind == FLOW_REFERENCE) return;
     buf_printf(out, "INSERT INTO warehouse.cupel.outbox VALUES (%lld, 'lake', ", (long long)run->version * 1000000);
     sql_text(out, run->m->pub.full);
-    buf_printf(out, ", '{\"rebuilt\":%s,\"deleted\":%lld}', %lld, now());\n", run->swap || !run->exists ? "true" : "false", (long long)run->result->deleted, (long long)run->version);
+    buf_printf(out, ", '{\"rebuilt\":%s,\"deleted\":%lld}', %lld, now());\n", run->swap || !run->exists ? "true" : "false", (long long)run->result->deleted,
+        (long long)run->version);
 }
 
 void run_put_history(struct buf *out, const struct run *run, const char *status) {
@@ -123,8 +126,9 @@ void run_put_history(struct buf *out, const struct run *run, const char *status)
         text_or_null(out, texts[i]);
         buf_text(out, ", ");
     }
-    buf_printf(out, "make_timestamptz(%lld), %lld, %lld, %lld, %lld, %lld, %lld, %lld, %lld, ", (long long)run->started_us, (long long)ms, (long long)r->rows_in, (long long)r->rows_out,
-        (long long)r->filtered, (long long)r->superseded, (long long)r->quarantined, (long long)r->inserted, (long long)r->deleted);
+    buf_printf(out, "make_timestamptz(%lld), %lld, %lld, %lld, %lld, %lld, %lld, %lld, %lld, ", (long long)run->started_us, (long long)ms,
+        (long long)r->rows_in, (long long)r->rows_out, (long long)r->filtered, (long long)r->superseded, (long long)r->quarantined, (long long)r->inserted,
+        (long long)r->deleted);
     text_or_null(out, r->error);
     buf_text(out, ", ");
     sql_text(out, run->log.n ? buf_cstr((struct buf *)&run->log) : "");

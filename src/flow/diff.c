@@ -14,12 +14,15 @@ enum status diff_make_from(struct run *run, const char *select, struct err *err)
     const char *c = buf_cstr(&columns);
     BUF_SCOPE(sql);
     buf_printf(&sql,
-        "CREATE OR REPLACE TEMP TABLE _diff AS SELECT %s, count(*) FILTER (cupel_row_ IS NULL) AS cupel_n_, list(cupel_row_) FILTER (cupel_row_ IS NOT NULL) AS cupel_rows_ "
+        "CREATE OR REPLACE TEMP TABLE _diff AS SELECT %s, count(*) FILTER (cupel_row_ IS NULL) AS cupel_n_, list(cupel_row_) FILTER (cupel_row_ IS NOT NULL) "
+        "AS cupel_rows_ "
         "FROM (SELECT %s, cupel_row_ FROM (%s) UNION ALL SELECT %s, NULL FROM temp._new) GROUP BY %s "
         "HAVING count(*) FILTER (cupel_row_ IS NULL) <> count(*) FILTER (cupel_row_ IS NOT NULL)",
         c, c, select, c, c);
     enum status st = run_buf(run, &sql, NULL, err);
-    buf_printf(&sql, "CREATE OR REPLACE TEMP TABLE _del AS SELECT %s, unnest(cupel_rows_[cupel_n_ + 1:]) AS cupel_row_ FROM temp._diff WHERE len(cupel_rows_) > cupel_n_", c);
+    buf_printf(&sql,
+        "CREATE OR REPLACE TEMP TABLE _del AS SELECT %s, unnest(cupel_rows_[cupel_n_ + 1:]) AS cupel_row_ FROM temp._diff WHERE len(cupel_rows_) > cupel_n_",
+        c);
     if (st == OK) st = run_buf(run, &sql, NULL, err);
     buf_printf(&sql,
         "CREATE OR REPLACE TEMP TABLE _ins AS SELECT %s FROM (SELECT *, unnest(range(cupel_n_ - coalesce(len(cupel_rows_), 0))) FROM temp._diff "
@@ -112,7 +115,9 @@ static enum status emit_events(struct run *run, struct err *err) {
     }
     buf_text(&sql, "), 'event', ");
     event_object(&sql, run);
-    buf_printf(&sql, "), %lld, now() FROM (SELECT true AS cupel_is_, * FROM temp._del) AS old FULL JOIN (SELECT true AS cupel_is_, * FROM temp._ins) AS new ON ", (long long)run->version);
+    buf_printf(&sql,
+        "), %lld, now() FROM (SELECT true AS cupel_is_, * FROM temp._del) AS old FULL JOIN (SELECT true AS cupel_is_, * FROM temp._ins) AS new ON ",
+        (long long)run->version);
     for (size_t i = 0; i < p->key_n; i++) {
         buf_text(&sql, i ? " AND old." : "old.");
         sql_name(&sql, p->key[i]);
@@ -142,7 +147,9 @@ static enum status note_buckets(struct run *run, struct err *err) {
     BUF_SCOPE(sql);
     BUF_SCOPE(time);
     sql_name(&time, run->m->pub.time);
-    buf_printf(&sql, "SELECT epoch_us(CAST(min(%s) AS TIMESTAMPTZ)) AS a, epoch_us(CAST(max(%s) AS TIMESTAMPTZ)) AS b, count(%s) AS n FROM (SELECT %s FROM temp._ins UNION ALL SELECT %s FROM temp._del)",
+    buf_printf(&sql,
+        "SELECT epoch_us(CAST(min(%s) AS TIMESTAMPTZ)) AS a, epoch_us(CAST(max(%s) AS TIMESTAMPTZ)) AS b, count(%s) AS n FROM (SELECT %s FROM temp._ins UNION "
+        "ALL SELECT %s FROM temp._del)",
         buf_cstr(&time), buf_cstr(&time), buf_cstr(&time), buf_cstr(&time), buf_cstr(&time));
     json_t *rows;
     enum status st = run_buf(run, &sql, &rows, err);
@@ -167,7 +174,8 @@ enum status diff_apply(struct run *run, struct err *err) {
     BUF_SCOPE(sql);
     if (deleted) {
         int64_t slowest = state_slowest_reader(run->flow, run->m);
-        if (slowest != INT64_MAX && in_place) buf_printf(&sql, "INSERT INTO %s SELECT %s, %lld FROM temp._del; ", run->m->old_table, buf_cstr(&columns), (long long)run->version);
+        if (slowest != INT64_MAX && in_place)
+            buf_printf(&sql, "INSERT INTO %s SELECT %s, %lld FROM temp._del; ", run->m->old_table, buf_cstr(&columns), (long long)run->version);
         if (in_place) buf_printf(&sql, "DELETE FROM %s WHERE _version <= %lld; ", run->m->old_table, (long long)slowest);
         buf_printf(&sql, "DELETE FROM %s WHERE rowid IN (SELECT cupel_row_ FROM temp._del); ", run->target);
     }

@@ -13,7 +13,8 @@ struct resolving {
     size_t known_n;
 };
 
-#define says(g, m, line, column, ...) ((g)->r->problems->file = (m)->pub.file, (m)->broken = true, config_problem_add((g)->r->problems, false, line, column, __VA_ARGS__))
+#define says(g, m, line, column, ...) \
+    ((g)->r->problems->file = (m)->pub.file, (m)->broken = true, config_problem_add((g)->r->problems, false, line, column, __VA_ARGS__))
 
 static char *lower(struct arena *arena, const char *text) {
     char *copy = arena_strdup(arena, text);
@@ -190,8 +191,8 @@ static bool can_drive(const struct model *m, enum flow_input_kind kind, const st
     return !m->pub.bucket || m->pub.by_n || kind != FLOW_INPUT_MODEL || other->pub.kind == FLOW_VIEW || other->pub.time;
 }
 
-static void add_input(struct resolving *g, struct model *m, struct input_list *inputs, const char *full, enum flow_input_kind kind, struct model *other, int line,
-    const struct reads_row *reads, bool lookup) {
+static void add_input(struct resolving *g, struct model *m, struct input_list *inputs, const char *full, enum flow_input_kind kind, struct model *other,
+    int line, const struct reads_row *reads, bool lookup) {
     struct flow_input *in = find_input(inputs, full);
     if (!in) {
         if (inputs->n == inputs->cap) {
@@ -202,8 +203,13 @@ static void add_input(struct resolving *g, struct model *m, struct input_list *i
         }
         in = &inputs->list[inputs->n++];
         const char *dot = strchr(full, '.');
-        *in = (struct flow_input){.schema = arena_strndup(g->r->arena, full, (size_t)(dot - full)), .name = arena_strdup(g->r->arena, dot + 1), .full = arena_strdup(g->r->arena, full),
-            .kind = kind, .model = other ? &other->pub : NULL, .lookup = lookup, .line = line};
+        *in = (struct flow_input){.schema = arena_strndup(g->r->arena, full, (size_t)(dot - full)),
+            .name = arena_strdup(g->r->arena, dot + 1),
+            .full = arena_strdup(g->r->arena, full),
+            .kind = kind,
+            .model = other ? &other->pub : NULL,
+            .lookup = lookup,
+            .line = line};
     }
     in->lookup = in->lookup && lookup;
     if (!reads) return;
@@ -247,7 +253,8 @@ static void list_inputs(struct resolving *g, struct model *m) {
     struct input_list inputs = {0};
     for (size_t i = 0; i < m->mentions_n; i++) {
         const struct mention *found = &m->mentions[i];
-        if (!found->is_cte && *found->schema && !strchr(found->schema, '.')) add_named(g, m, &inputs, full_name(g->r->arena, found->schema, found->name), found->line);
+        if (!found->is_cte && *found->schema && !strchr(found->schema, '.'))
+            add_named(g, m, &inputs, full_name(g->r->arena, found->schema, found->name), found->line);
     }
     for (size_t i = 0; i < m->depends_on.n; i++) {
         if (strchr(m->depends_on.list[i].name, '.')) add_named(g, m, &inputs, lower(g->r->arena, m->depends_on.list[i].name), 0);
@@ -278,13 +285,15 @@ static void check_stream(struct resolving *g, struct model *m) {
         const struct join_sides *join = &m->joins[i];
         if (!drives(g, m, join->from, join->middle, 0) || !drives(g, m, join->middle, join->to, 0)) continue;
         const struct mention *found = &m->mentions[join->middle];
-        says(g, m, found->line, found->column, "a stream model sees each input's new rows alone and cannot join two of them; name %s under lookups, or make the model incremental", found->name);
+        says(g, m, found->line, found->column,
+            "a stream model sees each input's new rows alone and cannot join two of them; name %s under lookups, or make the model incremental", found->name);
         return;
     }
     for (size_t i = 0; i < m->mentions_n; i++) {
         const struct mention *found = &m->mentions[i];
         if (!found->nested || !drives(g, m, i, i + 1, 0)) continue;
-        says(g, m, found->line, found->column, "a stream model cannot look at %s in a subquery: it sees only the new rows; name it under lookups, or make the model incremental", found->name);
+        says(g, m, found->line, found->column,
+            "a stream model cannot look at %s in a subquery: it sees only the new rows; name it under lookups, or make the model incremental", found->name);
         return;
     }
 }
@@ -296,7 +305,8 @@ static void check_inputs(struct resolving *g, struct model *m) {
         bool bronze = in->kind == FLOW_INPUT_EVENTS || in->kind == FLOW_INPUT_LANDING;
         driving += !in->lookup;
         if (m->pub.kind != FLOW_INCREMENTAL || !bronze || m->pub.merge) continue;
-        says(g, m, in->line ? in->line : m->header_line, 1, "an incremental model reads tables of models (%s has no business time yet): make a stream model of it first", in->full);
+        says(g, m, in->line ? in->line : m->header_line, 1,
+            "an incremental model reads tables of models (%s has no business time yet): make a stream model of it first", in->full);
         return;
     }
     if (!driving && (m->pub.kind == FLOW_STREAM || m->pub.kind == FLOW_INCREMENTAL)) {

@@ -1,4 +1,5 @@
-/* Tables that a model's SQL mentions, from DuckDB's own syntax tree. Names of WITH shadow tables where they are visible: in the query that has the WITH and below. */
+/* Tables that a model's SQL mentions, from DuckDB's own syntax tree. Names of WITH shadow tables where they are visible: in the query that has the WITH
+ * and below. */
 #include <ctype.h>
 #include <string.h>
 
@@ -61,7 +62,8 @@ static void place_of(struct walk *w, const json_t *node, int *line, int *column)
 }
 
 static void walk_table(struct walk *w, const json_t *node) {
-    struct mention found = {.schema = arena_strdup(w->arena, text_of(node, "schema_name")), .name = arena_strdup(w->arena, text_of(node, "table_name")), .nested = w->nested};
+    struct mention found = {
+        .schema = arena_strdup(w->arena, text_of(node, "schema_name")), .name = arena_strdup(w->arena, text_of(node, "table_name")), .nested = w->nested};
     const char *catalog = text_of(node, "catalog_name");
     if (*catalog) found.schema = arena_printf(w->arena, "%s.%s", catalog, found.schema);
     place_of(w, node, &found.line, &found.column);
@@ -180,7 +182,9 @@ static size_t skip_between(const char *sql, size_t i) {
     }
 }
 
-static bool is_name_byte(char c, bool first) { return isalpha((unsigned char)c) || c == '_' || (unsigned char)c >= 0x80 || (!first && (isdigit((unsigned char)c) || c == '$')); }
+static bool is_name_byte(char c, bool first) {
+    return isalpha((unsigned char)c) || c == '_' || (unsigned char)c >= 0x80 || (!first && (isdigit((unsigned char)c) || c == '$'));
+}
 
 /* A name at i, quoted or not; NULL when there is none. */
 static const char *take_name(struct arena *arena, const char *sql, size_t *i) {

@@ -169,8 +169,7 @@ static bool read_notes(struct model_reader *r, const struct yaml_node *node, str
     for (size_t i = 0; i < node->n; i++) {
         const struct yaml_pair *pair = &node->pairs[i];
         if (!need_text(r, "the description of a column", pair->value)) return false;
-        m->notes[m->notes_n++] =
-            (struct note_row){{arena_str(r->arena, pair->key).p, pair->line, pair->column}, arena_str(r->arena, pair->value->text).p};
+        m->notes[m->notes_n++] = (struct note_row){{arena_str(r->arena, pair->key).p, pair->line, pair->column}, arena_str(r->arena, pair->value->text).p};
     }
     return true;
 }
@@ -205,7 +204,10 @@ static bool read_emit(struct model_reader *r, const struct yaml_node *node, stru
             good = read_emit_columns(r, pair->value, m) && good;
             continue;
         }
-        const char **at = str_is(pair->key, "stream") ? &m->pub.emit.stream : str_is(pair->key, "when") ? &m->pub.emit.when : str_is(pair->key, "type") ? &m->pub.emit.type : NULL;
+        const char **at = str_is(pair->key, "stream") ? &m->pub.emit.stream
+            : str_is(pair->key, "when")               ? &m->pub.emit.when
+            : str_is(pair->key, "type")               ? &m->pub.emit.type
+                                                      : NULL;
         if (!at) {
             problem(r, pair, "unknown key emit.%s%s", pair->key.p, flow_suggest(r->arena, pair->key.p, names, 4));
             good = false;

@@ -106,7 +106,8 @@ static enum status load_reference(struct loading *l, const char *name, struct er
     struct arena *arena = l->reader.arena;
     struct model *m = arena_new_one(arena, struct model);
     const char *file = arena_printf(arena, "reference/%s.csv", name), *settings = dir_of(l, arena_printf(arena, "reference/%s.yaml", name));
-    m->pub = (struct flow_model){.schema = "ref", .name = name, .full = arena_printf(arena, "ref.%s", name), .file = file, .kind = FLOW_REFERENCE, .sql = "", .sql_line = 1};
+    m->pub = (struct flow_model){
+        .schema = "ref", .name = name, .full = arena_printf(arena, "ref.%s", name), .file = file, .kind = FLOW_REFERENCE, .sql = "", .sql_line = 1};
     m->source_path = dir_of(l, file);
     m->settings_path = settings;
     struct str yaml = STR_NULL;
@@ -276,7 +277,8 @@ static void meaning(const struct model *m, const char *timezone, struct buf *out
     for (size_t i = 0; i < p->columns_n; i++) buf_printf(out, "column:%s %s\n", p->columns[i].name, p->columns[i].type ? p->columns[i].type : "");
     for (size_t i = 0; i < p->inputs_n; i++) {
         const struct flow_input *in = &p->inputs[i];
-        buf_printf(out, "input:%s %d %lld %d %s\n", in->full, in->lookup, (long long)in->reads_ms, in->reads_until_next, in->model && in->model->kind == FLOW_VIEW ? in->model->fingerprint : "");
+        buf_printf(out, "input:%s %d %lld %d %s\n", in->full, in->lookup, (long long)in->reads_ms, in->reads_until_next,
+            in->model && in->model->kind == FLOW_VIEW ? in->model->fingerprint : "");
     }
 }
 

@@ -1,4 +1,5 @@
-/* Small hand-kept tables: reference/<name>.csv becomes ref.<name>. Types are DuckDB's guess over the whole file unless reference/<name>.yaml says otherwise. */
+/* Small hand-kept tables: reference/<name>.csv becomes ref.<name>. Types are DuckDB's guess over the whole file unless reference/<name>.yaml says
+ * otherwise. */
 #include <string.h>
 
 #include "base/assert.h"

@@ -164,8 +164,18 @@ static struct run begin_run(struct flow *flow, const struct model_set *set, cons
     const char *run_id;
     new_run_id(arena, flow, &run_id);
     *result = (struct flow_model_result){.model = m->pub.full, .status = FLOW_UNCHANGED, .run_id = run_id, .strategy = ""};
-    return (struct run){.fingerprint = m->pub.fingerprint, .flow = flow, .set = set, .m = m, .options = options, .arena = arena, .result = result, .log = BUF_INIT, .started_us = host_wall_us(flow->options.host),
-        .target = m->table, .target_gone = m->gone_table, .target_quarantine = m->quarantine_table};
+    return (struct run){.fingerprint = m->pub.fingerprint,
+        .flow = flow,
+        .set = set,
+        .m = m,
+        .options = options,
+        .arena = arena,
+        .result = result,
+        .log = BUF_INIT,
+        .started_us = host_wall_us(flow->options.host),
+        .target = m->table,
+        .target_gone = m->gone_table,
+        .target_quarantine = m->quarantine_table};
 }
 
 static enum status attempt(struct run *run, bool *had_work, struct err *err) {
@@ -240,7 +250,8 @@ static void finish(struct run *run, enum status st, bool had_work, const struct 
 /* The engine died, or another session was quicker: what is not committed is gone, so everything is done again. */
 static bool may_repeat(enum status st) { return st == E_UNAVAILABLE || st == E_CONFLICT; }
 
-static void run_model(struct flow *flow, const struct model_set *set, const struct model *m, const struct flow_run_options *options, struct arena *arena, struct flow_model_result *result) {
+static void run_model(struct flow *flow, const struct model_set *set, const struct model *m, const struct flow_run_options *options, struct arena *arena,
+    struct flow_model_result *result) {
     lock_model(flow, m->pub.full);
     for (int tries = 1;; tries++) {
         struct err err = {0};
@@ -286,7 +297,8 @@ static const struct flow_model_result *failed_need(const struct model *m, struct
     return NULL;
 }
 
-enum status flow_run(struct flow *flow, struct arena *arena, const struct flow_run_options *options, struct flow_model_result **out, size_t *n, struct err *err) {
+enum status flow_run(
+    struct flow *flow, struct arena *arena, const struct flow_run_options *options, struct flow_model_result **out, size_t *n, struct err *err) {
     must(flow && arena && options && out && n);
     if (!flow->options.engine) return err_set(err, E_UNAVAILABLE, "there is no engine: models cannot run");
     const struct model_set *set = flow_set(flow);
@@ -302,7 +314,10 @@ enum status flow_run(struct flow *flow, struct arena *arena, const struct flow_r
         struct flow_model_result *r = by_place[i] = &results[done++];
         const struct flow_model_result *failed = failed_need(m, by_place);
         if (failed) {
-            *r = (struct flow_model_result){.model = m->pub.full, .status = FLOW_SKIPPED, .strategy = "", .error = arena_printf(arena, "%s %s", failed->model, failed->status == FLOW_FAILED ? "failed" : "was not run")};
+            *r = (struct flow_model_result){.model = m->pub.full,
+                .status = FLOW_SKIPPED,
+                .strategy = "",
+                .error = arena_printf(arena, "%s %s", failed->model, failed->status == FLOW_FAILED ? "failed" : "was not run")};
         } else {
             run_model(flow, set, m, options, arena, r);
         }

@@ -1,4 +1,5 @@
-/* Expectations in a run: failing rows are found while reading, judged, quarantined and taken out while writing; what is about the whole table is looked at last. */
+/* Expectations in a run: failing rows are found while reading, judged, quarantined and taken out while writing; what is about the whole table is looked
+ * at last. */
 #include <string.h>
 
 #include "base/assert.h"
@@ -25,7 +26,14 @@ static const char *existing_rows(struct run *run) {
 
 static struct expect_batch batch_of(struct run *run, const char *rows, const char *table, enum expect_part part) {
     const struct flow_model *p = &run->m->pub;
-    struct expect_batch b = {.part = part, .rows = rows, .table = table, .failures = "temp._failures", .key = p->key, .key_n = p->key_n, .columns = p->columns, .columns_n = p->columns_n};
+    struct expect_batch b = {.part = part,
+        .rows = rows,
+        .table = table,
+        .failures = "temp._failures",
+        .key = p->key,
+        .key_n = p->key_n,
+        .columns = p->columns,
+        .columns_n = p->columns_n};
     BUF_SCOPE(order);
     for (size_t i = 0; p->kind == FLOW_STREAM && i < p->order_n; i++) {
         if (!has_column(run, p->order[i])) continue;
@@ -75,8 +83,8 @@ static enum status judge(struct run *run, bool tables_only, struct err *err) {
         if (!check->looked || (e->scope == EXPECT_TABLE) != tables_only) continue;
         check->verdict = expect_verdict(e, (uint64_t)check->unexpected, (uint64_t)check->total, (uint64_t)check->nameless);
         if (check->verdict != EXPECT_FAILED) continue;
-        return err_set(err, E_UNPROCESSABLE, "expectation failed: %.200s: %lld of %lld%s%.120s", e->label, (long long)check->unexpected, (long long)check->total,
-            check->observed ? ", observed " : "", check->observed ? check->observed : "");
+        return err_set(err, E_UNPROCESSABLE, "expectation failed: %.200s: %lld of %lld%s%.120s", e->label, (long long)check->unexpected,
+            (long long)check->total, check->observed ? ", observed " : "", check->observed ? check->observed : "");
     }
     return OK;
 }
@@ -104,7 +112,8 @@ static const char *raw_rows(struct run *run) {
         const struct run_input *in = &run->inputs[i];
         if (in->model || in->in->lookup) continue;
         buf_text(&sql, sql.n ? " UNION ALL " : "(");
-        buf_text(&sql, in->in->kind == FLOW_INPUT_EVENTS ? "SELECT _event_id, payload AS raw FROM " : "SELECT _event_id, CAST(to_json(r_) AS VARCHAR) AS raw FROM ");
+        buf_text(
+            &sql, in->in->kind == FLOW_INPUT_EVENTS ? "SELECT _event_id, payload AS raw FROM " : "SELECT _event_id, CAST(to_json(r_) AS VARCHAR) AS raw FROM ");
         sql_table(&sql, in->in->schema, in->in->name);
         buf_text(&sql, " AS r_");
     }
@@ -133,7 +142,8 @@ enum status run_expect_quarantine(struct run *run, const char *rows, struct err 
     const struct flow_column *id = model_column(run->m, "_event_id");
     bool event_id = id && strcmp(id->type, "UUID") == 0;
     struct expect_batch batch = batch_of(run, rows, NULL, EXPECT_NOT_TABLE);
-    struct expect_quarantine quarantine = {.table = run->target_quarantine, .run_id = run->result->run_id, .raw = event_id ? raw_rows(run) : NULL, .event_id = event_id};
+    struct expect_quarantine quarantine = {
+        .table = run->target_quarantine, .run_id = run->result->run_id, .raw = event_id ? raw_rows(run) : NULL, .event_id = event_id};
     BUF_SCOPE(sql);
     expect_quarantine_ddl(quarantine.table, &sql);
     st = run_buf(run, &sql, NULL, err);
@@ -171,7 +181,8 @@ void run_put_checks(struct buf *out, const struct run *run) {
         buf_text(out, " AND expectation = ");
         sql_text(out, e->label);
         buf_text(out, "; INSERT INTO warehouse.cupel.checks VALUES (");
-        const char *texts[] = {run->result->run_id, run->m->pub.full, e->label, e->column, expect_severity_name(e->severity), expect_verdict_name(check->verdict)};
+        const char *texts[] = {
+            run->result->run_id, run->m->pub.full, e->label, e->column, expect_severity_name(e->severity), expect_verdict_name(check->verdict)};
         for (size_t k = 0; k < sizeof texts / sizeof *texts; k++) {
             sql_text(out, texts[k]);
             buf_text(out, ", ");

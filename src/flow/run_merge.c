@@ -1,4 +1,5 @@
-/* Merge models: the SELECT reads this.pieces. When inputs only gained rows, pieces are those rows and what the table has of their keys; a second's update of a busy day does not
+/* Merge models: the SELECT reads this.pieces. When inputs only gained rows, pieces are those rows and what the table has of their keys; a second's
+ * update of a busy day does not
  * read the day again. When inputs lost rows too, the touched keys are made again from all rows of the inputs. */
 #include <string.h>
 
@@ -40,7 +41,8 @@ static enum status make_keys(struct run *run, int64_t *keys, struct err *err) {
     return st == OK ? run_count_keys(run, keys, err) : st;
 }
 
-/* Which rows of the table the new pieces can meet: those of their keys, and with within_time not the old ones. A constant, so that whole row groups are left out. */
+/* Which rows of the table the new pieces can meet: those of their keys, and with within_time not the old ones. A constant, so that whole row groups are
+ * left out. */
 static enum status meets(struct run *run, struct buf *where, struct err *err) {
     sql_has_key(where, "temp._keys", "t_", run->m->pub.by, run->m->pub.by_n, run->keys_nulls);
     const struct flow_column *time = run->m->pub.within_time_ms ? model_column(run->m, run->m->pub.time) : NULL;

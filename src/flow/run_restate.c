@@ -157,7 +157,9 @@ static enum status touched_by_changes(struct run *run, struct touched *t, struct
 static enum status touched_by_hand(struct run *run, struct touched *t, struct err *err) {
     BUF_SCOPE(sql);
     const char *unit = run->m->pub.bucket == FLOW_BUCKET_HOUR ? "hour" : "day";
-    buf_printf(&sql, "SELECT epoch_us(CAST(date_trunc('%s', timezone('%s', make_timestamptz(%lld))) AS TIMESTAMP)) AS a, epoch_us(CAST(date_trunc('%s', timezone('%s', make_timestamptz(%lld))) AS TIMESTAMP)) AS b",
+    buf_printf(&sql,
+        "SELECT epoch_us(CAST(date_trunc('%s', timezone('%s', make_timestamptz(%lld))) AS TIMESTAMP)) AS a, epoch_us(CAST(date_trunc('%s', timezone('%s', "
+        "make_timestamptz(%lld))) AS TIMESTAMP)) AS b",
         unit, run->flow->options.timezone, (long long)run->options->from_us, unit, run->flow->options.timezone, (long long)run->options->to_us - 1);
     json_t *rows;
     enum status st = run_buf(run, &sql, &rows, err);

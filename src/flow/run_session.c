@@ -214,7 +214,8 @@ enum status run_session(struct run *run, bool delta, const struct position *ends
     }
     st = engine_work_begin(run->flow->options.engine, run->pin ? lake_pin_view(run->pin) : NULL, tables, n, 0, &run->work, err);
     if (st != OK) return st;
-    return run_sql(run, arena_printf(arena, "SET TimeZone = '%s'; SET VARIABLE cupel_timezone = '%s'", run->flow->options.timezone, run->flow->options.timezone), NULL, err);
+    return run_sql(run,
+        arena_printf(arena, "SET TimeZone = '%s'; SET VARIABLE cupel_timezone = '%s'", run->flow->options.timezone, run->flow->options.timezone), NULL, err);
 }
 
 void run_session_end(struct run *run) {
@@ -231,7 +232,8 @@ enum status run_narrow_bronze(struct run *run, const char *where, struct err *er
         BUF_SCOPE(sql);
         BUF_SCOPE(name);
         sql_table(&name, in->schema, in->name);
-        buf_printf(&sql, "ALTER VIEW %s RENAME TO \"%s__all\"; CREATE VIEW %s AS SELECT * FROM \"%s\".\"%s__all\" WHERE %s", buf_cstr(&name), in->name, buf_cstr(&name), in->schema, in->name, where);
+        buf_printf(&sql, "ALTER VIEW %s RENAME TO \"%s__all\"; CREATE VIEW %s AS SELECT * FROM \"%s\".\"%s__all\" WHERE %s", buf_cstr(&name), in->name,
+            buf_cstr(&name), in->schema, in->name, where);
         st = run_buf(run, &sql, NULL, err);
     }
     return st;
@@ -368,7 +370,8 @@ enum status run_views(struct run *run, enum shown driving, const struct interval
 
 enum status run_read_versions(struct run *run, struct err *err) {
     BUF_SCOPE(sql);
-    buf_text(&sql, "SELECT table_name, max(version) AS v, coalesce(max(version) FILTER (rebuilt), 0) AS r FROM warehouse.cupel.changes WHERE table_name IN (''");
+    buf_text(
+        &sql, "SELECT table_name, max(version) AS v, coalesce(max(version) FILTER (rebuilt), 0) AS r FROM warehouse.cupel.changes WHERE table_name IN (''");
     for (size_t i = 0; i < run->inputs_n; i++) {
         if (!run->inputs[i].model) continue;
         buf_text(&sql, ", ");
@@ -385,7 +388,8 @@ enum status run_read_versions(struct run *run, struct err *err) {
             const char *name = cell_text(row, "table_name");
             if (!name || strcmp(name, in->in->full) != 0) continue;
             in->to.version = cell_int(row, "v");
-            if (in->known && !run->restate_all && cell_int(row, "r") > in->from.version) st = err_set(err, E_CONFLICT, "%s was rebuilt meanwhile", in->in->full);
+            if (in->known && !run->restate_all && cell_int(row, "r") > in->from.version)
+                st = err_set(err, E_CONFLICT, "%s was rebuilt meanwhile", in->in->full);
         }
     }
     json_decref(rows);

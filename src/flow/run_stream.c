@@ -1,4 +1,5 @@
-/* Stream models: what is new of the inputs goes through the SQL; of each key the newest rows stay. Rebuilds read bronze in waves into a table beside the old one. */
+/* Stream models: what is new of the inputs goes through the SQL; of each key the newest rows stay. Rebuilds read bronze in waves into a table beside the
+ * old one. */
 #include <string.h>
 
 #include "base/assert.h"
@@ -41,7 +42,8 @@ enum status run_bronze_ends(struct run *run, struct err *err) {
         BUF_SCOPE(sql);
         bool stream = in->in->kind == FLOW_INPUT_EVENTS;
         buf_printf(&sql, "SELECT CAST(max(_event_id) AS VARCHAR) AS id, epoch_us(max(_received_at)) AS r, count(*) AS n FROM ");
-        if (stream) buf_clear(&sql), buf_text(&sql, "SELECT CAST(arg_max(_event_id, _offset) AS VARCHAR) AS id, epoch_us(max(_received_at)) AS r, count(*) AS n FROM ");
+        if (stream)
+            buf_clear(&sql), buf_text(&sql, "SELECT CAST(arg_max(_event_id, _offset) AS VARCHAR) AS id, epoch_us(max(_received_at)) AS r, count(*) AS n FROM ");
         sql_table(&sql, in->in->schema, in->in->name);
         if (stream) buf_text(&sql, " GROUP BY _partition");
         json_t *rows, *row;
@@ -188,7 +190,8 @@ static enum status make_old(struct run *run, struct batch *b, struct err *err) {
     BUF_SCOPE(columns);
     columns_of(&columns, run, "");
     BUF_SCOPE(sql);
-    buf_printf(&sql, "CREATE OR REPLACE TEMP TABLE _old AS SELECT %s, t_.rowid AS cupel_row_, false AS cupel_gone_ FROM %s AS t_ WHERE ", buf_cstr(&columns), run->target);
+    buf_printf(&sql, "CREATE OR REPLACE TEMP TABLE _old AS SELECT %s, t_.rowid AS cupel_row_, false AS cupel_gone_ FROM %s AS t_ WHERE ", buf_cstr(&columns),
+        run->target);
     sql_has_key(&sql, "temp._batch", "t_", run->m->pub.key, run->m->pub.key_n, run->keys_nulls);
     if (run->m->pub.deletes) {
         buf_printf(&sql, " UNION ALL SELECT %s, t_.rowid, true FROM %s AS t_ WHERE ", buf_cstr(&columns), run->target_gone);
@@ -227,7 +230,8 @@ static enum status make_winners(struct run *run, const struct batch *b, struct e
     BUF_SCOPE(order);
     put_order(&order, run);
     BUF_SCOPE(sql);
-    buf_printf(&sql, "CREATE OR REPLACE TEMP TABLE _won AS WITH c_ AS (SELECT *, %s AS cupel_gone_ FROM (", p->deletes ? arena_printf(run->arena, "coalesce((%s), false)", p->deletes) : "false");
+    buf_printf(&sql, "CREATE OR REPLACE TEMP TABLE _won AS WITH c_ AS (SELECT *, %s AS cupel_gone_ FROM (",
+        p->deletes ? arena_printf(run->arena, "coalesce((%s), false)", p->deletes) : "false");
     put_candidates(&sql, run, b);
     buf_text(&sql, ")) SELECT * FROM c_ ");
     if (!p->together) {
@@ -237,10 +241,12 @@ static enum status make_winners(struct run *run, const struct batch *b, struct e
     BUF_SCOPE(group);
     sql_name(&group, p->together);
     buf_clear(&sql);
-    buf_printf(&sql, "CREATE OR REPLACE TEMP TABLE _won AS WITH c_ AS (SELECT *, %s AS cupel_gone_ FROM (", p->deletes ? arena_printf(run->arena, "coalesce((%s), false)", p->deletes) : "false");
+    buf_printf(&sql, "CREATE OR REPLACE TEMP TABLE _won AS WITH c_ AS (SELECT *, %s AS cupel_gone_ FROM (",
+        p->deletes ? arena_printf(run->arena, "coalesce((%s), false)", p->deletes) : "false");
     put_candidates(&sql, run, b);
     buf_printf(&sql,
-        ")), n_ AS (SELECT *, first_value(%s) OVER w_ AS cupel_group_, first_value(cupel_gone_) OVER w_ AS cupel_end_, row_number() OVER w_ AS cupel_place_ FROM c_ "
+        ")), n_ AS (SELECT *, first_value(%s) OVER w_ AS cupel_group_, first_value(cupel_gone_) OVER w_ AS cupel_end_, row_number() OVER w_ AS cupel_place_ "
+        "FROM c_ "
         "WINDOW w_ AS (PARTITION BY %s ORDER BY %s)) SELECT * EXCLUDE (cupel_group_, cupel_end_, cupel_place_) FROM n_ "
         "WHERE CASE WHEN cupel_end_ THEN cupel_place_ = 1 ELSE %s IS NOT DISTINCT FROM cupel_group_ END",
         buf_cstr(&group), buf_cstr(&key), buf_cstr(&order), buf_cstr(&group));
@@ -281,7 +287,8 @@ static enum status append(struct run *run, struct batch *b, struct err *err) {
 static enum status replace_gone(struct run *run, struct err *err) {
     if (!run->m->pub.deletes) return OK;
     BUF_SCOPE(sql);
-    buf_printf(&sql, "DELETE FROM %s WHERE rowid IN (SELECT cupel_row_ FROM temp._old WHERE cupel_gone_); INSERT INTO %s SELECT ", run->target_gone, run->target_gone);
+    buf_printf(
+        &sql, "DELETE FROM %s WHERE rowid IN (SELECT cupel_row_ FROM temp._old WHERE cupel_gone_); INSERT INTO %s SELECT ", run->target_gone, run->target_gone);
     columns_of(&sql, run, "");
     buf_printf(&sql, ", %lld FROM temp._won WHERE cupel_gone_", (long long)run->version);
     return run_buf(run, &sql, NULL, err);
@@ -294,7 +301,8 @@ static enum status replace_rows(struct run *run, struct batch *b, struct err *er
     BUF_SCOPE(columns);
     columns_of(&columns, run, "");
     const char *c = buf_cstr(&columns);
-    if (!b->old_rows) buf_printf(&sql, "CREATE OR REPLACE TEMP TABLE _old AS SELECT %s, NULL::BIGINT AS cupel_row_, false AS cupel_gone_ FROM temp._batch WHERE false", c);
+    if (!b->old_rows)
+        buf_printf(&sql, "CREATE OR REPLACE TEMP TABLE _old AS SELECT %s, NULL::BIGINT AS cupel_row_, false AS cupel_gone_ FROM temp._batch WHERE false", c);
     if (st == OK && sql.n) st = run_buf(run, &sql, NULL, err);
     buf_printf(&sql, "CREATE OR REPLACE TEMP TABLE _new AS SELECT %s FROM temp._won WHERE NOT cupel_gone_", c);
     if (st == OK) st = run_buf(run, &sql, NULL, err);
@@ -362,7 +370,9 @@ static enum status begin_again(struct run *run, struct err *err) {
     enum status st = run_session(run, false, ends, err);
     if (st != OK) return st;
     return run_narrow_bronze(run,
-        arena_printf(run->arena, "_received_at >= make_timestamptz(%lld) AND _received_at < make_timestamptz(%lld)", (long long)run->options->from_us, (long long)run->options->to_us), err);
+        arena_printf(run->arena, "_received_at >= make_timestamptz(%lld) AND _received_at < make_timestamptz(%lld)", (long long)run->options->from_us,
+            (long long)run->options->to_us),
+        err);
 }
 
 /* Positions stay. */
@@ -387,7 +397,8 @@ static enum status run_again(struct run *run, struct err *err) {
 static enum status make_next(struct run *run, struct err *err) {
     const struct model *m = run->m;
     BUF_SCOPE(sql);
-    buf_printf(&sql, "BEGIN; DROP TABLE IF EXISTS %s; DROP TABLE IF EXISTS %s; DROP TABLE IF EXISTS %s; CREATE SCHEMA IF NOT EXISTS warehouse.", m->next_table, m->next_gone, m->next_quarantine);
+    buf_printf(&sql, "BEGIN; DROP TABLE IF EXISTS %s; DROP TABLE IF EXISTS %s; DROP TABLE IF EXISTS %s; CREATE SCHEMA IF NOT EXISTS warehouse.", m->next_table,
+        m->next_gone, m->next_quarantine);
     sql_name(&sql, m->pub.schema);
     for (int gone = 0; gone < (m->pub.deletes ? 2 : 1); gone++) {
         buf_printf(&sql, "; CREATE TABLE %s (", gone ? m->next_gone : m->next_table);
@@ -475,7 +486,8 @@ static enum status take_quarantine(struct run *run, struct err *err) {
     expect_quarantine_ddl(run->m->quarantine_table, &sql);
     buf_text(&sql, "; ");
     expect_quarantine_ddl(run->m->next_quarantine, &sql);
-    buf_printf(&sql, "; DELETE FROM %s; INSERT INTO %s SELECT * FROM %s; DROP TABLE %s", run->m->quarantine_table, run->m->quarantine_table, run->m->next_quarantine, run->m->next_quarantine);
+    buf_printf(&sql, "; DELETE FROM %s; INSERT INTO %s SELECT * FROM %s; DROP TABLE %s", run->m->quarantine_table, run->m->quarantine_table,
+        run->m->next_quarantine, run->m->next_quarantine);
     return run_buf(run, &sql, NULL, err);
 }
 
@@ -484,7 +496,8 @@ static enum status put_in_place(struct run *run, struct err *err) {
     BUF_SCOPE(sql);
     if (run->swap || !run->exists) {
         ARENA_SCOPE(arena);
-        buf_printf(&sql, "DROP TABLE IF EXISTS %s; DROP TABLE IF EXISTS %s; DROP TABLE IF EXISTS %s; ALTER TABLE %s RENAME TO ", m->table, m->old_table, m->gone_table, m->next_table);
+        buf_printf(&sql, "DROP TABLE IF EXISTS %s; DROP TABLE IF EXISTS %s; DROP TABLE IF EXISTS %s; ALTER TABLE %s RENAME TO ", m->table, m->old_table,
+            m->gone_table, m->next_table);
         sql_name(&sql, m->pub.name);
         if (m->pub.deletes) {
             buf_printf(&sql, "; ALTER TABLE %s RENAME TO ", m->next_gone);
@@ -502,7 +515,8 @@ static enum status put_in_place(struct run *run, struct err *err) {
     run->target = m->table;
     if (st == OK) st = diff_make(run, "true", err);
     if (st == OK) st = diff_apply(run, err);
-    if (m->pub.deletes) buf_printf(&sql, "DELETE FROM %s; INSERT INTO %s SELECT * FROM %s; DROP TABLE %s; ", m->gone_table, m->gone_table, m->next_gone, m->next_gone);
+    if (m->pub.deletes)
+        buf_printf(&sql, "DELETE FROM %s; INSERT INTO %s SELECT * FROM %s; DROP TABLE %s; ", m->gone_table, m->gone_table, m->next_gone, m->next_gone);
     buf_printf(&sql, "DROP TABLE %s", m->next_table);
     return st == OK ? run_buf(run, &sql, NULL, err) : st;
 }

@@ -131,10 +131,13 @@ static enum status read_state(struct flow *flow, struct engine_work *work, struc
     json_t *positions = NULL, *versions = NULL, *built = NULL, *last = NULL;
     /* The feed keeps a week, and of each table its newest change and newest rebuild. */
     enum status st = work_rows(work,
-        "DELETE FROM warehouse.cupel.changes WHERE \"at\" < now() - INTERVAL 7 DAY AND version NOT IN (SELECT max(version) FROM warehouse.cupel.changes GROUP BY table_name, rebuilt)", NULL, err);
+        "DELETE FROM warehouse.cupel.changes WHERE \"at\" < now() - INTERVAL 7 DAY AND version NOT IN (SELECT max(version) FROM warehouse.cupel.changes GROUP "
+        "BY table_name, rebuilt)",
+        NULL, err);
     if (st == OK) st = work_rows(work, "SELECT model, input, position FROM warehouse.cupel.positions", &positions, err);
     if (st == OK) {
-        st = work_rows(work, "SELECT table_name, max(version) AS v, coalesce(max(version) FILTER (rebuilt), 0) AS r FROM warehouse.cupel.changes GROUP BY ALL", &versions, err);
+        st = work_rows(work, "SELECT table_name, max(version) AS v, coalesce(max(version) FILTER (rebuilt), 0) AS r FROM warehouse.cupel.changes GROUP BY ALL",
+            &versions, err);
     }
     if (st == OK) st = work_rows(work, "SELECT model, fingerprint FROM warehouse.cupel.models", &built, err);
     if (st == OK) {

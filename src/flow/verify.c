@@ -39,11 +39,13 @@ static enum status recompute(struct run *run, struct err *err) {
     const char *rows = p->kind == FLOW_STREAM ? "temp._batch" : "temp._new";
     if (st == OK) st = run_expect_rows(run, rows, err);
     if (st == OK && p->suite && p->suite->n) {
-        struct expect_batch batch = {.rows = rows, .failures = "temp._failures", .key = p->key, .key_n = p->key_n, .columns = p->columns, .columns_n = p->columns_n};
+        struct expect_batch batch = {
+            .rows = rows, .failures = "temp._failures", .key = p->key, .key_n = p->key_n, .columns = p->columns, .columns_n = p->columns_n};
         expect_remove_sql(p->suite, &batch, &sql);
         if (sql.n) st = run_buf(run, &sql, NULL, err);
     }
-    if (st == OK && p->kind == FLOW_STREAM) st = p->key_n ? stream_winners(run, err) : run_sql(run, "CREATE OR REPLACE TEMP TABLE _new AS SELECT * FROM temp._batch", NULL, err);
+    if (st == OK && p->kind == FLOW_STREAM)
+        st = p->key_n ? stream_winners(run, err) : run_sql(run, "CREATE OR REPLACE TEMP TABLE _new AS SELECT * FROM temp._batch", NULL, err);
     return st;
 }
 
@@ -70,7 +72,8 @@ static enum status compare(struct run *run, struct err *err) {
     return OK;
 }
 
-/* Bronze is shown only as far as the model has read it, so that events that came meanwhile are no difference; tables of models are one snapshot with this one's. */
+/* Bronze is shown only as far as the model has read it, so that events that came meanwhile are no difference; tables of models are one snapshot with
+ * this one's. */
 enum status run_verify(struct run *run, struct err *err) {
     must(run);
     enum flow_kind kind = run->m->pub.kind;

@@ -60,7 +60,8 @@ static uint16_t add_stream(struct fixture *f, const char *name, uint16_t partiti
 }
 
 static void open_flow(struct fixture *f) {
-    struct flow_options o = {.host = &f->host, .dir = f->dir, .timezone = f->timezone, .ledger = f->ledger, .engine = f->engine, .lake = f->lake, .log = f->log};
+    struct flow_options o = {
+        .host = &f->host, .dir = f->dir, .timezone = f->timezone, .ledger = f->ledger, .engine = f->engine, .lake = f->lake, .log = f->log};
     ok(flow_open(&o, &f->flow, &f->err));
 }
 
@@ -75,11 +76,13 @@ static int set_up(void **state) {
     ok(fs_mkdirs(f->host.fs, below(f, "reference"), &f->err));
     ok(ledger_open(below(f, "data/ledger.db"), &f->host, &f->ledger, &f->err));
     struct stream_recovery recovery;
-    ok(stream_log_open(&(struct stream_log_options){.dir = below(f, "data/log"), .host = &f->host, .segment_bytes = 4 << 20}, NULL, 0, &f->log, &recovery, &f->err));
+    ok(stream_log_open(
+        &(struct stream_log_options){.dir = below(f, "data/log"), .host = &f->host, .segment_bytes = 4 << 20}, NULL, 0, &f->log, &recovery, &f->err));
     const char **dirs = arena_new_array(f->arena, const char *, 2);
     dirs[0] = below(f, "reference");
     ok(engine_new(&(struct engine_options){.host = &f->host, .data_dir = below(f, "data"), .read_dirs = dirs, .threads = 2}, &f->engine, &f->err));
-    ok(lake_open(&(struct lake_options){.host = &f->host, .dir = below(f, "data/lake"), .ledger = f->ledger, .engine = f->engine, .log = f->log}, &f->lake, &f->err));
+    ok(lake_open(
+        &(struct lake_options){.host = &f->host, .dir = below(f, "data/lake"), .ledger = f->ledger, .engine = f->engine, .log = f->log}, &f->lake, &f->err));
     f->timezone = "UTC";
     *state = f;
     return 0;
@@ -102,7 +105,11 @@ static int tear_down(void **state) {
 static void append(struct fixture *f, uint16_t stream, const char *const *payloads, size_t n) {
     struct stream_record *records = mem_zalloc(n * sizeof *records);
     struct event_id *ids = mem_zalloc(n * sizeof *ids);
-    for (size_t i = 0; i < n; i++) records[i] = (struct stream_record){.payload = str_of(payloads[i]), .source = STR("test"), .content_type = STR("application/json"), .flags = RECORD_JSON_VALID | RECORD_UTF8_VALID | RECORD_NO_KEY};
+    for (size_t i = 0; i < n; i++)
+        records[i] = (struct stream_record){.payload = str_of(payloads[i]),
+            .source = STR("test"),
+            .content_type = STR("application/json"),
+            .flags = RECORD_JSON_VALID | RECORD_UTF8_VALID | RECORD_NO_KEY};
     struct stream_append request = {.stream = stream, .records = records, .n = (uint32_t)n, .ids = ids};
     struct stream_result result;
     ok(stream_append_wait(f->log, &request, &result, &f->err));

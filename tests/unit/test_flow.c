@@ -39,7 +39,9 @@ static void circles_are_told(void **state) {
     put_file(f, "models/a/three.sql", "/* cupel\nkind: full\n*/\nSELECT * FROM a.one\n");
     put_file(f, "models/a/self.sql", "/* cupel\nkind: full\n*/\nSELECT * FROM a.self\n");
     open_flow(f);
-    expect_problems(f, (const char *const[]){"models read each other in a circle: a.one, which reads a.two, which reads a.three, which reads a.one", "a.self reads itself", NULL});
+    expect_problems(f,
+        (const char *const[]){
+            "models read each other in a circle: a.one, which reads a.two, which reads a.three, which reads a.one", "a.self reads itself", NULL});
 }
 
 static char *inputs_of(struct fixture *f, const char *model) {
@@ -63,9 +65,12 @@ static void the_graph_is_the_syntax_trees(void **state) {
     put_file(f, "models/q/pivot_.sql", "/* cupel\nkind: full\n*/\nFROM (SELECT x, c FROM s.a) PIVOT (count(x) FOR c IN ('a', 'b'))");
     put_file(f, "models/q/pivots.sql", "/* cupel\nkind: full\n*/\nPIVOT s.a ON c IN ('a', 'b') USING count(x) -- bronze.crm in words\n");
     put_file(f, "models/q/columns_.sql", "/* cupel\nkind: full\n*/\nSELECT COLUMNS('x|t') FROM s.a");
-    put_file(f, "models/q/shadow.sql", "/* cupel\nkind: full\n*/\nWITH b AS (SELECT * FROM s.a), c AS (SELECT * FROM b) SELECT c.* FROM c, LATERAL (SELECT store_id FROM ref.stores WHERE store_id = c.x)");
+    put_file(f, "models/q/shadow.sql",
+        "/* cupel\nkind: full\n*/\nWITH b AS (SELECT * FROM s.a), c AS (SELECT * FROM b) SELECT c.* FROM c, LATERAL (SELECT store_id FROM ref.stores WHERE "
+        "store_id = c.x)");
     put_file(f, "models/q/deep.sql", "/* cupel\nkind: full\n*/\nSELECT (SELECT max(x) FROM s.a) AS m FROM S.B WHERE EXISTS (FROM \"bronze\".web)");
-    put_file(f, "models/q/recursive_.sql", "/* cupel\nkind: full\n*/\nWITH RECURSIVE r AS (SELECT 1 AS x UNION ALL SELECT r.x + 1 FROM r JOIN s.a USING (x) WHERE r.x < 3) SELECT * FROM r");
+    put_file(f, "models/q/recursive_.sql",
+        "/* cupel\nkind: full\n*/\nWITH RECURSIVE r AS (SELECT 1 AS x UNION ALL SELECT r.x + 1 FROM r JOIN s.a USING (x) WHERE r.x < 3) SELECT * FROM r");
     put_file(f, "models/q/seen.sql", "/* cupel\nkind: view\n*/\nSELECT x FROM s.a JOIN ref.stores ON store_id = x");
     put_file(f, "models/q/over_view.sql", "/* cupel\nkind: full\n*/\nSELECT * FROM q.seen UNION ALL SELECT x FROM s.b");
     put_file(f, "models/q/said.sql", "/* cupel\nkind: full\ndepends_on: [s.b]\n*/\nSELECT * FROM range(3)");
@@ -117,7 +122,8 @@ static void streams_may_not_join(void **state) {
 
 #define HEADER_WEB \
     "/* cupel\nkind: stream\nkey: [id]\ntime: ts\ndeletes: \"op = 'delete'\"\n*/\n" \
-    "SELECT payload->>'$.id' AS id, CAST(payload->>'$.at' AS TIMESTAMPTZ) AS ts, CAST(payload->>'$.v' AS BIGINT) AS v, payload->>'$.op' AS op, _received_at, _event_id FROM bronze.web"
+    "SELECT payload->>'$.id' AS id, CAST(payload->>'$.at' AS TIMESTAMPTZ) AS ts, CAST(payload->>'$.v' AS BIGINT) AS v, payload->>'$.op' AS op, _received_at, " \
+    "_event_id FROM bronze.web"
 
 static void a_stream_keeps_the_newest(void **state) {
     struct fixture *f = *state;
@@ -155,10 +161,13 @@ static void a_stream_keeps_the_newest(void **state) {
     assert_int_equal(n, 1);
 }
 
-static const char merge_model[] = "/* cupel\nkind: incremental\nby: [day]\nmerge: true\nrows: SELECT CAST(ts AS DATE) AS day, v AS total, CAST(1 AS BIGINT) AS n FROM silver.web\n*/\n"
-                                  "SELECT day, CAST(sum(total) AS BIGINT) AS total, CAST(sum(n) AS BIGINT) AS n FROM this.pieces GROUP BY day";
-static const char bucket_model[] = "/* cupel\nkind: incremental\nbucket: day\ntime: day\n*/\nSELECT CAST(ts AS DATE) AS day, sum(v) AS total FROM silver.web GROUP BY 1";
-static const char by_model[] = "/* cupel\nkind: incremental\nby: [id]\nkey: [id]\nemit: {stream: alerts, type: big, columns: [id, v], when: \"new.v > 10 AND (old.v IS NULL OR old.v <= 10)\"}\n*/\nSELECT id, v * 2 AS v FROM silver.web";
+static const char merge_model[] =
+    "/* cupel\nkind: incremental\nby: [day]\nmerge: true\nrows: SELECT CAST(ts AS DATE) AS day, v AS total, CAST(1 AS BIGINT) AS n FROM silver.web\n*/\n"
+    "SELECT day, CAST(sum(total) AS BIGINT) AS total, CAST(sum(n) AS BIGINT) AS n FROM this.pieces GROUP BY day";
+static const char bucket_model[] =
+    "/* cupel\nkind: incremental\nbucket: day\ntime: day\n*/\nSELECT CAST(ts AS DATE) AS day, sum(v) AS total FROM silver.web GROUP BY 1";
+static const char by_model[] = "/* cupel\nkind: incremental\nby: [id]\nkey: [id]\nemit: {stream: alerts, type: big, columns: [id, v], when: \"new.v > 10 AND "
+                               "(old.v IS NULL OR old.v <= 10)\"}\n*/\nSELECT id, v * 2 AS v FROM silver.web";
 static const char full_model[] = "/* cupel\nkind: full\n*/\nSELECT count(*) AS n FROM silver.web";
 
 static void chains_restate_what_changed(void **state) {
@@ -185,7 +194,8 @@ static void chains_restate_what_changed(void **state) {
     assert_string_equal(result_of(r, n, "gold.ids")->strategy, "by");
     assert_int_equal(result_of(r, n, "gold.days")->inserted, 1);
     assert_int_equal(result_of(r, n, "gold.ids")->inserted, 1);
-    rows_are(f, "SELECT day, total, n FROM warehouse.gold.merged ORDER BY day", "[{\"day\":\"2026-01-01\",\"total\":1,\"n\":1},{\"day\":\"2026-01-02\",\"total\":32,\"n\":2}]");
+    rows_are(f, "SELECT day, total, n FROM warehouse.gold.merged ORDER BY day",
+        "[{\"day\":\"2026-01-01\",\"total\":1,\"n\":1},{\"day\":\"2026-01-02\",\"total\":32,\"n\":2}]");
     rows_are(f, "SELECT target, payload->>'$.event.id' AS id, payload->'$.event' AS event FROM warehouse.cupel.outbox",
         "[{\"target\":\"alerts\",\"id\":\"c\",\"event\":{\"type\":\"big\",\"id\":\"c\",\"v\":60}}]");
     verify_all(f);
@@ -197,7 +207,9 @@ static void chains_restate_what_changed(void **state) {
     verify_all(f);
     r = run_all(f, &n);
     for (size_t i = 0; i < n; i++) assert_int_equal(r[i].inserted + r[i].deleted, 0);
-    rows_are(f, "SELECT \"table\", strftime(timezone('UTC', as_of_event), '%d %H') AS e FROM warehouse.cupel.freshness WHERE \"table\" IN ('silver.web', 'gold.over') ORDER BY 1",
+    rows_are(f,
+        "SELECT \"table\", strftime(timezone('UTC', as_of_event), '%d %H') AS e FROM warehouse.cupel.freshness WHERE \"table\" IN ('silver.web', 'gold.over') "
+        "ORDER BY 1",
         "[{\"table\":\"gold.over\",\"e\":\"03 10\"},{\"table\":\"silver.web\",\"e\":\"03 10\"}]");
 }
 
@@ -240,7 +252,8 @@ static void references_are_loaded(void **state) {
     append_one(f, web, "{\"id\":\"a\",\"at\":\"2026-01-01T10:00:00Z\",\"v\":1}");
     append_one(f, web, "{\"id\":\"c\",\"at\":\"2026-01-01T10:00:00Z\",\"v\":1}");
     (void)run_all(f, &n);
-    rows_are(f, "SELECT id, name, code FROM warehouse.silver.named ORDER BY id", "[{\"id\":\"a\",\"name\":\"Anna\",\"code\":\"007\"},{\"id\":\"c\",\"name\":null,\"code\":null}]");
+    rows_are(f, "SELECT id, name, code FROM warehouse.silver.named ORDER BY id",
+        "[{\"id\":\"a\",\"name\":\"Anna\",\"code\":\"007\"},{\"id\":\"c\",\"name\":null,\"code\":null}]");
     put_file(f, "reference/names.csv", "id,name,code\na,Anna,007\nc,Cem,009\n");
     load_well(f);
     struct flow_model_result *r = run_all(f, &n);
@@ -311,7 +324,8 @@ static void expectations_part_the_batch(void **state) {
     load_well(f);
     r = run_with(f, (struct flow_run_options){.models = (const char *const[]){"silver.web"}, .n = 1, .redrive = true}, &n);
     assert_null(r[0].error);
-    rows_are(f, "SELECT id, v FROM warehouse.silver.web ORDER BY id", "[{\"id\":\"a\",\"v\":-5},{\"id\":\"b\",\"v\":1000},{\"id\":\"c\",\"v\":90},{\"id\":\"d\",\"v\":80}]");
+    rows_are(f, "SELECT id, v FROM warehouse.silver.web ORDER BY id",
+        "[{\"id\":\"a\",\"v\":-5},{\"id\":\"b\",\"v\":1000},{\"id\":\"c\",\"v\":90},{\"id\":\"d\",\"v\":80}]");
     rows_are(f, "SELECT count(*) AS n FROM warehouse.quarantine.silver__web", "[{\"n\":0}]");
     (void)run_all(f, &n);
     verify_all(f);

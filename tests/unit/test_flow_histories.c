@@ -1,5 +1,7 @@
-/* Random histories: events that are late, corrected, deleted, sent twice and shuffled, over chains of models of every kind, with runs cut at random places, look-ups
- * that change, rebuilds and an engine that is killed. Whatever came before, every table must equal its full recompute (verify), and the first ones an independent
+/* Random histories: events that are late, corrected, deleted, sent twice and shuffled, over chains of models of every kind, with runs cut at random
+ * places, look-ups
+ * that change, rebuilds and an engine that is killed. Whatever came before, every table must equal its full recompute (verify), and the first ones an
+ * independent
  * account kept here.
  *
  * A round holds HISTORIES of them side by side: each has a number h, its own keys and its own days, so that they touch nothing of each other but share runs.
@@ -31,34 +33,52 @@ static bool chance(int percent) { return below_n(100) < percent; }
 /* ---- models ---- */
 
 #define EVENT_COLUMNS \
-    "CAST(payload->>'$.h' AS INTEGER) AS h, CAST(payload->>'$.id' AS INTEGER) AS id, payload->>'$.k' AS k, make_timestamptz(CAST(payload->>'$.t' AS BIGINT) * 1000000) AS ts, " \
+    "CAST(payload->>'$.h' AS INTEGER) AS h, CAST(payload->>'$.id' AS INTEGER) AS id, payload->>'$.k' AS k, make_timestamptz(CAST(payload->>'$.t' AS BIGINT) " \
+    "* 1000000) AS ts, " \
     "CAST(payload->>'$.v' AS INTEGER) AS v, payload->>'$.op' AS op, _received_at, _event_id FROM bronze.ev"
 
 static const char *const model_files[][2] = {
     {"silver/ev", "/* cupel\nkind: stream\nkey: [h, id]\ntime: ts\ndeletes: op = 'd'\n*/\nSELECT " EVENT_COLUMNS},
-    {"silver/every", "/* cupel\nkind: stream\nkey: [_event_id]\ntime: ts\ndrops: payload->>'$.op' = 'd'\n*/\nSELECT " EVENT_COLUMNS " WHERE op IS DISTINCT FROM 'd'"},
+    {"silver/every",
+        "/* cupel\nkind: stream\nkey: [_event_id]\ntime: ts\ndrops: payload->>'$.op' = 'd'\n*/\nSELECT " EVENT_COLUMNS " WHERE op IS DISTINCT FROM 'd'"},
     {"silver/doc",
-        "/* cupel\nkind: stream\nkey: [h, doc]\ntogether: file\nwithin: [line]\n*/\nSELECT CAST(payload->>'$.h' AS INTEGER) AS h, CAST(payload->>'$.doc' AS INTEGER) AS doc, "
-        "CAST(payload->>'$.file' AS INTEGER) AS file, CAST(payload->>'$.line' AS INTEGER) AS line, CAST(payload->>'$.v' AS INTEGER) AS v, _received_at, _event_id FROM bronze.doc"},
-    {"silver/named", "/* cupel\nkind: stream\nkey: [h, id]\n*/\nSELECT e.h, e.id, n.name, e.v, e._received_at, e._event_id FROM silver.ev e JOIN ref.names n ON n.k = e.k WHERE e.v % 5 <> 0"},
+        "/* cupel\nkind: stream\nkey: [h, doc]\ntogether: file\nwithin: [line]\n*/\nSELECT CAST(payload->>'$.h' AS INTEGER) AS h, CAST(payload->>'$.doc' AS "
+        "INTEGER) AS doc, "
+        "CAST(payload->>'$.file' AS INTEGER) AS file, CAST(payload->>'$.line' AS INTEGER) AS line, CAST(payload->>'$.v' AS INTEGER) AS v, _received_at, "
+        "_event_id FROM bronze.doc"},
+    {"silver/named",
+        "/* cupel\nkind: stream\nkey: [h, id]\n*/\nSELECT e.h, e.id, n.name, e.v, e._received_at, e._event_id FROM silver.ev e JOIN ref.names n ON n.k = e.k "
+        "WHERE e.v % 5 <> 0"},
     {"gold/merged",
-        "/* cupel\nkind: incremental\nby: [h, day]\nmerge: true\ntime: day\nrows: SELECT h, CAST(ts AS DATE) AS day, v AS total, CAST(1 AS BIGINT) AS n, v AS low, [k] AS ks FROM silver.ev\nstate: [ks]\n*/\n"
+        "/* cupel\nkind: incremental\nby: [h, day]\nmerge: true\ntime: day\nrows: SELECT h, CAST(ts AS DATE) AS day, v AS total, CAST(1 AS BIGINT) AS n, v AS "
+        "low, [k] AS ks FROM silver.ev\nstate: [ks]\n*/\n"
         "SELECT h, day, CAST(sum(total) AS BIGINT) AS total, CAST(sum(n) AS BIGINT) AS n, min(low) AS low, list_sort(list_distinct(flatten(list(ks)))) AS ks, "
         "CAST(len(list_distinct(flatten(list(ks)))) AS BIGINT) AS k_count FROM this.pieces GROUP BY h, day"},
     {"gold/sessions",
-        "/* cupel\nkind: incremental\nby: [h, k]\nmerge: true\nwithin_time: 30m\ntime: ended\nrows: SELECT h, k, ts AS started, ts AS ended, CAST(1 AS BIGINT) AS n FROM silver.every\n*/\n"
-        "SELECT h, k, min(started) AS started, max(ended) AS ended, CAST(sum(n) AS BIGINT) AS n FROM (SELECT *, sum(opens) OVER (PARTITION BY h, k ORDER BY started, ended, opens DESC ROWS UNBOUNDED "
-        "PRECEDING) AS part FROM (SELECT *, CASE WHEN started - max(ended) OVER (PARTITION BY h, k ORDER BY started, ended ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) <= INTERVAL "
+        "/* cupel\nkind: incremental\nby: [h, k]\nmerge: true\nwithin_time: 30m\ntime: ended\nrows: SELECT h, k, ts AS started, ts AS ended, CAST(1 AS BIGINT) "
+        "AS n FROM silver.every\n*/\n"
+        "SELECT h, k, min(started) AS started, max(ended) AS ended, CAST(sum(n) AS BIGINT) AS n FROM (SELECT *, sum(opens) OVER (PARTITION BY h, k ORDER BY "
+        "started, ended, opens DESC ROWS UNBOUNDED "
+        "PRECEDING) AS part FROM (SELECT *, CASE WHEN started - max(ended) OVER (PARTITION BY h, k ORDER BY started, ended ROWS BETWEEN UNBOUNDED PRECEDING "
+        "AND 1 PRECEDING) <= INTERVAL "
         "30 MINUTE THEN 0 ELSE 1 END AS opens FROM this.pieces)) GROUP BY h, k, part"},
-    {"gold/days", "/* cupel\nkind: incremental\nbucket: day\ntime: day\n*/\nSELECT h, CAST(ts AS DATE) AS day, sum(v) AS total, count(*) AS n FROM silver.ev GROUP BY ALL"},
-    {"gold/hours", "/* cupel\nkind: incremental\nbucket: hour\ntime: hour\n*/\nSELECT h, k, date_trunc('hour', ts) AS hour, max(v) AS high FROM silver.ev GROUP BY ALL"},
+    {"gold/days",
+        "/* cupel\nkind: incremental\nbucket: day\ntime: day\n*/\nSELECT h, CAST(ts AS DATE) AS day, sum(v) AS total, count(*) AS n FROM silver.ev GROUP BY "
+        "ALL"},
+    {"gold/hours",
+        "/* cupel\nkind: incremental\nbucket: hour\ntime: hour\n*/\nSELECT h, k, date_trunc('hour', ts) AS hour, max(v) AS high FROM silver.ev GROUP BY ALL"},
     {"gold/windows",
-        "/* cupel\nkind: incremental\nbucket: day\ntime: day\nreads: {gold.days: 3d, silver.lv: until_next}\n*/\nSELECT d.h, d.day, (SELECT sum(total) FROM gold.days w WHERE w.h = d.h AND "
-        "w.day > d.day - 3 AND w.day <= d.day) AS three, (SELECT arg_max(level, ts) FROM silver.lv l WHERE l.h = d.h AND l.ts < d.day + 1) AS level FROM gold.days d"},
+        "/* cupel\nkind: incremental\nbucket: day\ntime: day\nreads: {gold.days: 3d, silver.lv: until_next}\n*/\nSELECT d.h, d.day, (SELECT sum(total) FROM "
+        "gold.days w WHERE w.h = d.h AND "
+        "w.day > d.day - 3 AND w.day <= d.day) AS three, (SELECT arg_max(level, ts) FROM silver.lv l WHERE l.h = d.h AND l.ts < d.day + 1) AS level FROM "
+        "gold.days d"},
     {"silver/lv",
-        "/* cupel\nkind: stream\nkey: [h, ts]\ntime: ts\n*/\nSELECT CAST(payload->>'$.h' AS INTEGER) AS h, make_timestamptz(CAST(payload->>'$.t' AS BIGINT) * 1000000) AS ts, "
+        "/* cupel\nkind: stream\nkey: [h, ts]\ntime: ts\n*/\nSELECT CAST(payload->>'$.h' AS INTEGER) AS h, make_timestamptz(CAST(payload->>'$.t' AS BIGINT) * "
+        "1000000) AS ts, "
         "CAST(payload->>'$.level' AS INTEGER) AS level, _received_at, _event_id FROM bronze.lv"},
-    {"gold/keys", "/* cupel\nkind: incremental\nby: [h, k]\nkey: [h, k]\n*/\nSELECT e.h, e.k, n.name, count(*) AS n, max(v) AS high FROM silver.ev e LEFT JOIN ref.names n USING (k) GROUP BY ALL"},
+    {"gold/keys",
+        "/* cupel\nkind: incremental\nby: [h, k]\nkey: [h, k]\n*/\nSELECT e.h, e.k, n.name, count(*) AS n, max(v) AS high FROM silver.ev e LEFT JOIN ref.names "
+        "n USING (k) GROUP BY ALL"},
     {"gold/seen", "/* cupel\nkind: view\n*/\nSELECT h, day, total, n FROM gold.merged WHERE n > 1"},
     {"gold/over", "/* cupel\nkind: incremental\nby: [h]\n*/\nSELECT h, sum(total) AS total, max(day) AS last FROM gold.seen GROUP BY h"},
     {"gold/all", "/* cupel\nkind: full\n*/\nSELECT count(*) AS n, sum(total) AS total FROM gold.over"},
@@ -132,10 +152,12 @@ static void one_event(struct fixture *f, int h) {
 }
 
 static void one_level(struct fixture *f, int h) {
-    levels.texts[levels.n++] = arena_printf(f->arena, "{\"h\":%d,\"t\":%lld,\"level\":%d}", h, (long long)(day_of(h) - 86400 + below_n(7) * 86400 + below_n(4) * 3600), below_n(50));
+    levels.texts[levels.n++] =
+        arena_printf(f->arena, "{\"h\":%d,\"t\":%lld,\"level\":%d}", h, (long long)(day_of(h) - 86400 + below_n(7) * 86400 + below_n(4) * 3600), below_n(50));
 }
 
-/* A newer file replaces what older ones said of a document; lines of a number replace each other inside it. Files never mix: each is whole before the next begins. */
+/* A newer file replaces what older ones said of a document; lines of a number replace each other inside it. Files never mix: each is whole before the
+ * next begins. */
 static void one_file(struct fixture *f, int h) {
     int file = ++histories[h].files, n = 1 + below_n(5);
     struct doc *d = &histories[h].docs[below_n(DOCS)];
@@ -227,7 +249,9 @@ static void check_events(struct fixture *f) {
             times += e->t - day_of(0);
         }
     }
-    rows_are(f, "SELECT count(*) AS n, CAST(sum(v * (h * 6 + id + 1)) AS BIGINT) AS total, CAST(sum(epoch_us(ts) // 1000000 - 1767225600) AS BIGINT) AS times FROM warehouse.silver.ev",
+    rows_are(f,
+        "SELECT count(*) AS n, CAST(sum(v * (h * 6 + id + 1)) AS BIGINT) AS total, CAST(sum(epoch_us(ts) // 1000000 - 1767225600) AS BIGINT) AS times FROM "
+        "warehouse.silver.ev",
         arena_printf(f->arena, "[{\"n\":%lld,\"total\":%lld,\"times\":%lld}]", n, total, times));
 }
 
@@ -242,7 +266,8 @@ static void check_docs(struct fixture *f) {
             }
         }
     }
-    rows_are(f, "SELECT count(*) AS n, CAST(sum(v * (h + 1) * (doc + 1)) AS BIGINT) AS total FROM warehouse.silver.doc", arena_printf(f->arena, "[{\"n\":%lld,\"total\":%lld}]", n, total));
+    rows_are(f, "SELECT count(*) AS n, CAST(sum(v * (h + 1) * (doc + 1)) AS BIGINT) AS total FROM warehouse.silver.doc",
+        arena_printf(f->arena, "[{\"n\":%lld,\"total\":%lld}]", n, total));
 }
 
 static void one_round(struct fixture *f) {
