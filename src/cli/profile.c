@@ -395,7 +395,8 @@ static size_t pair_candidates(const struct collect *c, const struct column_of **
         const struct column_of *column = &c->columns[i];
         bool fine = column->class != OTHER && column->class != BOOLEAN && profile_at(column->out, "nulls") == 0 && profile_at(column->out, "distinct") > 1;
         bool floating = strcmp(column->type, "DOUBLE") == 0 || strcmp(column->type, "FLOAT") == 0;
-        if (!fine || floating || is_key(c, column)) continue;
+        bool nearly_key = profile_at(column->out, "distinct") > 0.9 * c->rows; /* with anything beside it that is one: says nothing */
+        if (!fine || floating || nearly_key || column->name[0] == '_') continue;
         size_t at = n < PAIR_COLUMNS ? n++ : n;
         for (; at > 0 && profile_at(list[at - 1]->out, "distinct") < profile_at(column->out, "distinct"); at--) {
             if (at < PAIR_COLUMNS) list[at] = list[at - 1];

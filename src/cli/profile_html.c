@@ -25,7 +25,8 @@ static const char head[] =
     "0;text-align:left;vertical-align:top;overflow-wrap:anywhere;font-weight:400}th{color:var(--dim)}\n"
     "td.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}caption{text-align:left;color:var(--dim);font-size:.85rem;padding-bottom:.2rem}"
     ".all{overflow-x:auto}\n"
-    ".all td,.all th{border-bottom:1px solid var(--line);padding:.3rem .6rem .3rem 0}svg{display:block;width:100%;height:5rem}svg rect{fill:var(--bar)}.small "
+    ".all td,.all th{border-bottom:1px solid var(--line);padding:.3rem .6rem .3rem 0;overflow-wrap:normal}.all th.n{text-align:right}.groups "
+    "td:first-child{width:75%}svg{display:block;width:100%;height:5rem}svg rect{fill:var(--bar)}.small "
     "svg{height:1.4rem;width:7rem}\n"
     ".ends{display:flex;justify-content:space-between;gap:1rem;font-size:.8rem;color:var(--dim);overflow-wrap:anywhere}\n"
     ".share{display:block;height:.3rem;background:var(--line)}.share i{display:block;height:100%;background:var(--bar)}\n"
@@ -122,7 +123,7 @@ static void put_groups(struct buf *out, const json_t *column, const char *list_n
     const json_t *list = json_object_get(column, list_name);
     double values = profile_at(column, "values");
     if (!json_array_size(list)) return;
-    buf_printf(out, "<table><caption>%s</caption>", title);
+    buf_printf(out, "<table class=\"groups\"><caption>%s</caption>", title);
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *one = json_array_get(list, i);
         double count = profile_at(one, "count");
