@@ -12,6 +12,7 @@
 #include "flow/select.h"
 
 #define PRUNE_EVERY_MS INT64_C(3600000)
+#define GAUGES_EVERY_MS 5000
 #define LOOK_APART_MS 20 /* between two looks, however much happens */
 
 /* ---- looking ---- */
@@ -43,6 +44,15 @@ static void prune_history(struct schedule *s) {
     if (status != OK && !atomic_load(&s->stopping)) log_warn("flow", "old runs cannot be removed", LOG_STR("error", err.text), NULL);
 }
 
+static void look_at_gauges(struct schedule *s) {
+    int64_t now_ms = host_monotonic_ms(s->options.host);
+    if (!s->options.driver.gauges || (s->gauged_ms && now_ms - s->gauged_ms < GAUGES_EVERY_MS)) return;
+    s->gauged_ms = now_ms;
+    mutex_unlock(&s->lock);
+    s->options.driver.gauges(s->options.driver.context);
+    mutex_lock(&s->lock);
+}
+
 static void look(struct schedule *s) {
     s->hurry = false;
     if (!s->options.passive) {
@@ -50,6 +60,7 @@ static void look(struct schedule *s) {
         triggers_tables(s);
         look_for_models(s);
         prune_history(s);
+        look_at_gauges(s);
     }
     runs_advance(s);
     condition_broadcast(&s->work);

@@ -27,6 +27,7 @@ struct schedule_driver {
         void *context, const char *sql, int64_t time_ms, bool (*cancelled)(void *), void *cancelled_context, bool *rows, bool *truth, struct err *err);
     /* A number that differs whenever the table got something new. */
     enum status (*mark)(void *context, const char *table, uint64_t *out, struct err *err);
+    void (*gauges)(void *context); /* called now and then, to bring metrics up to date that need a look at tables; NULL: none */
     enum status (*prune)(void *context, int64_t before_ms, struct err *err); /* history of models in the warehouse; NULL: none */
 };
 

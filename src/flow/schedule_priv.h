@@ -107,7 +107,7 @@ struct schedule {
     size_t steps_running, models_running;
     struct trigger *triggers;
     size_t triggers_n;
-    int64_t pruned_ms; /* monotonic */
+    int64_t pruned_ms, gauged_ms; /* monotonic */
 };
 
 /* All of these with the lock held, unless they say otherwise. */

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "base/metrics.h"
 #include "flow/flow.h"
 #include "serve/flow_glue.h"
 
@@ -147,6 +148,52 @@ static enum status driver_mark(void *context, const char *table, uint64_t *out, 
     return status != OK || landing ? status : mark_of_stream(node, str_from(name, 7), out, err);
 }
 
+/* ---- freshness ---- */
+
+static struct metric metric_newest = {.name = "cupel_model_newest_event_seconds",
+    .help = "Time of the newest event among the valid input rows of a table, in seconds since 1970.",
+    .kind = METRIC_GAUGE,
+    .labels = "model"};
+static struct metric metric_received = {.name = "cupel_model_newest_received_seconds",
+    .help = "Receipt of the newest input row of a table, in seconds since 1970.",
+    .kind = METRIC_GAUGE,
+    .labels = "model"};
+
+void node_flow_declare_metrics(void) {
+    metric_register(&metric_newest);
+    metric_register(&metric_received);
+}
+
+static void set_gauge(struct metric *metric, const char *model, struct str row, const char *member) {
+    struct str raw;
+    double seconds;
+    if (json_raw_at(row, str_of(member), &raw) && str_to_double(raw, &seconds)) series_set(metric_series(metric, model), (int64_t)seconds);
+}
+
+/* Only after models wrote something. */
+static void driver_gauges(void *context) {
+    struct node *node = context;
+    ARENA_SCOPE(arena);
+    BUF_SCOPE(text);
+    struct str *rows = NULL, raw;
+    size_t n = 0;
+    uint64_t changes = node_flow_changes(node);
+    const struct flow_model *const *models;
+    if (node->flow_gauges_at == changes || flow_models(flow_of(node), &models) == 0) return;
+    if (node_rows(node, "SELECT \"table\" AS t, CAST(epoch(as_of_event) AS BIGINT) AS e, CAST(epoch(as_of_received) AS BIGINT) AS r FROM cupel.freshness",
+            &text, NULL) != OK)
+        return;
+    node->flow_gauges_at = changes;
+    if (json_split_array(str_trim(buf_view(&text)), 100000, &rows, &n, NULL) != OK) return;
+    for (size_t i = 0; i < n; i++) {
+        if (!json_raw_at(rows[i], STR("t"), &raw) || raw.n < 2) continue;
+        const char *model = arena_strndup(arena, raw.p + 1, raw.n - 2);
+        set_gauge(&metric_newest, model, rows[i], "e");
+        set_gauge(&metric_received, model, rows[i], "r");
+    }
+    free(rows);
+}
+
 /* ---- history ---- */
 
 static enum status driver_prune(void *context, int64_t before_ms, struct err *err) {
@@ -159,6 +206,12 @@ static enum status driver_prune(void *context, int64_t before_ms, struct err *er
 }
 
 struct schedule_driver node_flow_driver(struct node *node) {
-    return (struct schedule_driver){
-        .context = node, .models = driver_models, .due = driver_due, .run = driver_run, .ask = driver_ask, .mark = driver_mark, .prune = driver_prune};
+    return (struct schedule_driver){.context = node,
+        .models = driver_models,
+        .due = driver_due,
+        .run = driver_run,
+        .ask = driver_ask,
+        .mark = driver_mark,
+        .gauges = driver_gauges,
+        .prune = driver_prune};
 }

@@ -210,6 +210,7 @@ enum status node_open_flow(struct node *node, struct err *err) {
     glue->marks = map_new();
     schedule_declare_metrics();
     outbox_declare_metrics();
+    node_flow_declare_metrics();
     atomic_store(&glue->changes, 1);
     node->flow = glue;
     if (node->options.command) return OK;

@@ -28,6 +28,7 @@ enum status node_flow_mark(struct node *node, const char *table, enum status (*r
     uint64_t *out, struct err *err);
 
 /* flow_driver.c: what the schedule drives. */
+void node_flow_declare_metrics(void);
 struct schedule_driver node_flow_driver(struct node *node);
 void node_flow_changed(struct node *node); /* tables were written */
 bool node_flow_emits(struct node *node); /* some model emits events */

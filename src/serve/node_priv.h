@@ -39,6 +39,7 @@ struct node {
     struct ingest *ingest;
     struct landing_glue *landing; /* landing_glue.c */
     struct flow_glue *flow; /* flow_glue.c */
+    uint64_t flow_gauges_at; /* node_flow_changes when the gauges of freshness were read; of the schedule's thread */
     rwlock landing_lock; /* a reload replaces it */
     struct http_server *server;
     struct http_route *routes; /* all of the server's, for openapi */

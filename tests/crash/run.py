@@ -30,8 +30,17 @@ streams:
   web: {partitions: 2, key: session_id, dedupe: event_id, dedupe_window: 20s}
   orders: {partitions: 3, key: order_id}
 sources:
-  - {name: pos, type: landing, path: landing/pos, table: bronze.pos}
+  - {name: pos, type: landing, path: landing/pos, table: bronze.pos, columns: [transaction_id, store_id, quantity]}
+flow: {tick: 100ms}
 """
+# Models run all the while: rows by key, sums by key over two of them, and sums over files.
+MODELS = {
+    "silver/web": "kind: stream\nkey: [uid]\n|SELECT _event_id, _received_at, payload->>'$.uid' AS uid, payload->>'$.session_id' AS session_id, CAST(payload->>'$.seq' AS BIGINT) AS seq FROM bronze.web",
+    "silver/orders": "kind: stream\nkey: [uid]\n|SELECT _event_id, _received_at, payload->>'$.uid' AS uid, payload->>'$.order_id' AS order_id FROM bronze.orders",
+    "silver/pos": "kind: stream\nkey: [uid]\n|SELECT _event_id, _received_at, transaction_id AS uid, store_id, CAST(quantity AS BIGINT) AS quantity FROM bronze.pos",
+    "sales/sessions": "kind: incremental\nby: [session_id]\n|SELECT session_id, count(*) AS events, max(seq) AS newest FROM silver.web GROUP BY session_id",
+    "sales/stores": "kind: incremental\nby: [store_id]\n|SELECT store_id, sum(quantity) AS quantity FROM silver.pos GROUP BY store_id",
+}
 SETTLE_S = 60
 
 
@@ -40,6 +49,11 @@ class Run:
         self.seed, self.faulty = arguments.seed, arguments.faulty_disk
         self.random = random.Random(f"{self.seed}/kills")
         self.project = lib.Project(folder / "crash", YAML)
+        for name, text in MODELS.items():
+            header, sql = text.split("|")
+            path = self.project.dir / f"models/{name}.sql"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"/* cupel\n{header}*/\n{sql}\n")
         self.journal = folder / "journal"
         self.book = load.Book()
         self.workers = load.workers(self.book, self.project, self.seed)
@@ -136,10 +150,11 @@ class Run:
     def final_checks(self):
         query = self.project.sql
         check.check_all(self.checks, self.book, query, "serving")
-        landed = {hop["name"]: hop["landed"] for hop in self.project.get("/v1/conservation").json()["hops"]}
+        landed = {hop["name"]: hop.get("landed") for hop in self.project.get("/v1/conservation").json()["hops"]}
         self.checks.add("flushes and landings took place", (name for name in ("web", "orders", "pos") if not landed.get(name)))
         done = self.project.cli("conservation", check=False)
         self.checks.add("accounts add up while serving", [] if done.returncode == 0 else [done.stdout[-2000:] + done.stderr[-500:]])
+        self.check_models()
         code = self.project.stop()
         self.checks.add("SIGTERM ends it with 0", [] if code == 0 else [f"exit {code}", self.project.log_tail()])
         self.start()
@@ -148,6 +163,25 @@ class Run:
         for name in ("conservation", "verify"):
             done = self.project.cli(name, check=False)
             self.checks.add(f"cupel {name} without a server", [] if done.returncode == 0 else [done.stdout[-2000:] + done.stderr[-500:]])
+
+    def check_models(self):
+        """Each row of bronze is once in its model, sums are those of a full recompute, and nothing fails."""
+
+        def calm():
+            states = [m["state"] for m in self.project.get("/v1/models").json()["models"]]
+            return not any(s["due"] or s["running"] for s in states)
+
+        lib.wait_until(lambda: calm() and (time.sleep(0.5) or calm()), SETTLE_S, "models are up to date", 0.2)
+        query = self.project.sql
+        for table, uid in (("web", "payload->>'$.uid'"), ("orders", "payload->>'$.uid'"), ("pos", "transaction_id")):
+            bronze = f"SELECT {uid} AS uid FROM bronze.{table}"
+            lost = query(f"SELECT uid FROM ({bronze}) EXCEPT SELECT uid FROM silver.{table}")
+            extra = query(f"SELECT uid FROM silver.{table} EXCEPT SELECT uid FROM ({bronze})")
+            twice = query(f"SELECT uid FROM silver.{table} GROUP BY uid HAVING count(*) > 1")
+            self.checks.add(f"silver.{table}: rows of bronze, each once", (f"{what}: {rows[:3]}" for what, rows in (("lost", lost), ("extra", extra), ("twice", twice)) if rows))
+        done = self.project.cli("flow", "run", "--verify", "--json", check=False)
+        differing = [m for m in json.loads(done.stdout)["steps"][0]["models"] if m.get("differences") or m["status"] != "done"] if done.stdout else [done.stderr]
+        self.checks.add("models equal a full recompute", map(str, differing))
 
     def run(self, cycles):
         self.start()
