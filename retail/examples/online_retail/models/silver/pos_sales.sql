@@ -34,6 +34,6 @@ SELECT
 FROM (
     SELECT
         null_if_blank("InvoiceNo") AS transaction_id, null_if_blank("StockCode") AS stock_code, parse_integer("Quantity") AS quantity, parse_decimal("UnitPrice") AS price,
-        coalesce(null_if_blank("Country"), 'unknown') AS region, parse_timestamp_any("InvoiceDate") AS sold_at, _file, _file_hash, _row, _received_at, _event_id
+        coalesce(null_if_blank("Country"), 'unknown') AS region, timezone('UTC', TRY_CAST(null_if_blank("InvoiceDate") AS TIMESTAMP)) AS sold_at, _file, _file_hash, _row, _received_at, _event_id
     FROM bronze.online_retail
 )
