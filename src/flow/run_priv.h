@@ -183,7 +183,9 @@ int64_t state_slowest_reader(struct flow *flow, const struct model *m);
 void position_json(const struct run_input *in, struct buf *out);
 bool position_same(const struct position *a, const struct position *b);
 
-/* Offsets of landing tables below which nothing more can come; 0: no limit. */
+/* Offsets of a landing table below which nothing more can come: the first file under way, or where the next one will begin; 0: no limit. */
 enum status landing_watermark(struct flow *flow, const struct engine_table *table, uint64_t *before, struct err *err);
+/* Moves an offset inside a file to the file's end. */
+enum status landing_file_end(struct flow *flow, const struct engine_table *table, uint64_t *offset, struct err *err);
 
 #endif

@@ -124,33 +124,7 @@ static const struct engine_table *find_table(const struct engine_view *view, con
     return NULL;
 }
 
-enum status landing_watermark(struct flow *flow, const struct engine_table *table, uint64_t *before, struct err *err) {
-    *before = 0;
-    if (!flow->options.ledger) return OK;
-    ARENA_SCOPE(arena);
-    struct ledger_stream *streams;
-    size_t streams_n;
-    enum status st = ledger_stream_list(flow->options.ledger, arena, false, &streams, &streams_n, err);
-    uint16_t number = 0;
-    const char *full = arena_printf(arena, "%s.%s", table->schema, table->name);
-    for (size_t i = 0; st == OK && i < streams_n; i++) {
-        if (streams[i].kind == KIND_LANDING && strcmp(streams[i].name, full) == 0) number = streams[i].number;
-    }
-    if (st != OK || !number) return st;
-    struct landing_file *files;
-    size_t n;
-    st = ledger_landing_list(flow->options.ledger, arena, NULL, LANDING_TAKEN, 0, &files, &n, err);
-    bool any = false;
-    for (size_t i = 0; st == OK && i < n; i++) {
-        if (files[i].stream != number || (any && files[i].first_offset >= *before)) continue;
-        *before = files[i].first_offset;
-        any = true;
-    }
-    if (any && *before == 0) *before = 1; /* 0 means no limit; and a file that reserved from 0 on has nothing before it */
-    return st;
-}
-
-/* Watermarks are read before the pin: a file that lands in between is then simply not seen yet. */
+/* Watermarks are read before the pin: files that are taken in between lie beyond them, and are not seen yet. */
 static enum status read_watermarks(struct run *run, uint64_t *before, struct err *err) {
     struct lake_pin *pin;
     enum status st = lake_pin(run->flow->options.lake, &pin, err);

@@ -416,9 +416,11 @@ static enum status make_next(struct run *run, struct err *err) {
     return run_buf(run, &sql, NULL, err);
 }
 
-/* The next slice of every bronze input: about WAVE_ROWS rows in all, spread over partitions by what is left. false: nothing is left. */
-static bool next_wave(struct run *run, const struct position *ends, struct position *slice) {
+/* The next slice of every bronze input: about WAVE_ROWS rows in all, spread over partitions by what is left; files of landing tables stay whole. *more false: nothing
+ * is left. */
+static enum status next_wave(struct run *run, const struct position *ends, struct position *slice, bool *more, struct err *err) {
     uint64_t left = 0;
+    enum status st = OK;
     for (size_t i = 0; i < run->inputs_n; i++) {
         for (uint16_t p = 0; p < ends[i].offsets_n; p++) left += ends[i].offsets[p] - run->inputs[i].from.offsets[p];
     }
@@ -428,8 +430,13 @@ static bool next_wave(struct run *run, const struct position *ends, struct posit
             uint64_t share = left <= WAVE_ROWS ? here : (uint64_t)((double)here / (double)left * WAVE_ROWS) + 1;
             slice[i].offsets[p] = run->inputs[i].from.offsets[p] + (share < here ? share : here);
         }
+        const struct run_input *in = &run->inputs[i];
+        if (st != OK || in->in->kind != FLOW_INPUT_LANDING || !ends[i].offsets_n) continue;
+        st = landing_file_end(run->flow, in->table, &slice[i].offsets[0], err);
+        if (slice[i].offsets[0] > ends[i].offsets[0]) slice[i].offsets[0] = ends[i].offsets[0];
     }
-    return left > 0;
+    *more = left > 0;
+    return st;
 }
 
 static enum status one_wave(struct run *run, struct err *err) {
@@ -465,8 +472,9 @@ static void begin_slices(struct run *run, struct position *ends, struct position
 static enum status all_waves(struct run *run, struct position *ends, struct err *err) {
     struct position *slice = arena_new_array(run->arena, struct position, run->inputs_n + 1);
     begin_slices(run, ends, slice);
-    enum status st = OK;
-    for (bool first = true; st == OK && (next_wave(run, ends, slice) || first); first = false) {
+    bool more;
+    enum status st = next_wave(run, ends, slice, &more, err);
+    for (bool first = true; st == OK && (more || first); first = false) {
         engine_work_end(&run->work);
         run->views_made = false;
         st = run_session(run, true, slice, err);
@@ -476,6 +484,7 @@ static enum status all_waves(struct run *run, struct position *ends, struct err 
             for (uint16_t p = 0; p < slice[i].offsets_n; p++) in->from.offsets[p] = slice[i].offsets[p];
             if (in->model && !in->in->lookup) in->known = true, in->from.version = in->to.version;
         }
+        if (st == OK) st = next_wave(run, ends, slice, &more, err);
     }
     return st;
 }
