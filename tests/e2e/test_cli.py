@@ -230,7 +230,7 @@ def test_tables(either):
     for _ in range(2):
         either.put("orders", '{"order_id": 1}\n')
         either.cli("table", "flush", "orders")
-    assert re.search(r"^bronze +orders +2 +2 ", either.cli("table", "list").stdout, re.M)
+    assert re.search(r"^bronze +orders +lake +2 +2 ", either.cli("table", "list").stdout, re.M)
     shown = either.cli("table", "show", "orders").stdout
     assert "_received_at" in shown and "metadata_location" in shown
     assert len(either.cli("table", "history", "bronze.orders").stdout.splitlines()) == 3
