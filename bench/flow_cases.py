@@ -150,7 +150,7 @@ def file_lag_rows(sizes, shop):
     for n in range(sizes.files):
         day = f"2023-12-{n + 1:02d}"
         text = pos_file(day, sizes.file_lines, rng)
-        target = shop.folder / "landing/pos"
+        target = shop.dir / "landing/pos"
         hidden = target / f".{day}.csv"
         hidden.write_text(text)
         begun = time.monotonic()
@@ -183,9 +183,9 @@ def add_day(shop, day, events, lines, rng):
     answer = shop.request("POST", "/v1/streams/web_traffic", data="\n".join(shop_events(day, events, rng)).encode(), headers={"Content-Type": "application/x-ndjson"}, timeout=120)
     if answer.status_code != 202:
         raise RuntimeError(f"{answer.status_code} {answer.text[:300]}")
-    hidden = shop.folder / f"landing/pos/.{day}.csv"
+    hidden = shop.dir / f"landing/pos/.{day}.csv"
     hidden.write_text(pos_file(day, lines, rng))
-    hidden.rename(shop.folder / f"landing/pos/{day}.csv")
+    hidden.rename(shop.dir / f"landing/pos/{day}.csv")
 
 
 def one_day_cost(shop, day, sizes, rng):

@@ -43,11 +43,11 @@ def site(project, tmp_path):
 @pytest.fixture
 def shop(make_project):
     project = make_project(yaml=YAML, start=False)
-    (project.folder / "models/shop").mkdir(parents=True)
-    (project.folder / "expectations").mkdir(exist_ok=True)
-    (project.folder / "models/shop/visits.sql").write_text(VISITS)
-    (project.folder / "models/shop/pages.sql").write_text(PAGES)
-    (project.folder / "expectations/shop.visits.yaml").write_text(SUITE)
+    (project.dir / "models/shop").mkdir(parents=True)
+    (project.dir / "expectations").mkdir(exist_ok=True)
+    (project.dir / "models/shop/visits.sql").write_text(VISITS)
+    (project.dir / "models/shop/pages.sql").write_text(PAGES)
+    (project.dir / "expectations/shop.visits.yaml").write_text(SUITE)
     project.start()
     project.post_ndjson("web", [{"id": 1, "page": "/a"}, {"id": 2, "page": "/b"}, {"id": 3}])
     project.cli("flow", "run")
@@ -74,8 +74,8 @@ def test_without_models(make_project, tmp_path):
 
 
 def test_a_folder_that_cannot_be_written(shop):
-    (shop.folder / "file").write_text("")
-    failed = shop.cli("docs", "-o", str(shop.folder / "file/below"), check=False)
+    (shop.dir / "file").write_text("")
+    failed = shop.cli("docs", "-o", str(shop.dir / "file/below"), check=False)
     assert failed.returncode == 1 and "file" in failed.stderr
 
 
