@@ -337,14 +337,14 @@ enum MHD_Result request_access(
     return wait_or_answer(r, r->near);
 }
 
-/* Counted and back to the pool. */
+/* Counted and back to the pool. On the loop's thread, or for an orphan on any: there taking it from `handling` is the last that touches the server. */
 static void finish(struct http_request *r, int64_t now_us) {
     struct http_server *server = r->server;
     if (r->code) route_count(r->route, r->code, (double)(now_us - r->started_us) / 1e6);
     bool handled = r->handled;
     pool_give(r);
-    if (handled) atomic_fetch_sub_explicit(&server->handling, 1, memory_order_release);
     atomic_fetch_sub_explicit(&server->begun, 1, memory_order_release);
+    if (handled) atomic_fetch_sub_explicit(&server->handling, 1, memory_order_release);
 }
 
 void request_completed(void *cls, struct MHD_Connection *mhd, void **con_cls, enum MHD_RequestTerminationCode code) {

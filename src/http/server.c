@@ -186,12 +186,10 @@ void http_server_stop(struct http_server **pointer, int64_t timeout_ms) {
     for (uint32_t i = 0; i < server->options.threads; i++) loop_wish(&server->loops[i], LOOP_QUIET);
     host_close(&server->listen_fd);
     if (strncmp(server->address, "unix:", 5) == 0) (void)server->host.fs->unlink(server->host.fs->self, server->address + 5, NULL);
-    if (!wait_zero(server, &server->begun, timeout_ms)) {
-        watch_call_all(server, true);
-        if (!wait_zero(server, &server->handling, STOP_GRACE_MS)) {
-            log_error("http", "requests did not end in time; leaving them behind", LOG_INT("requests", atomic_load(&server->handling)), NULL);
-            return;
-        }
+    if (!wait_zero(server, &server->begun, timeout_ms)) watch_call_all(server, true);
+    if (!wait_zero(server, &server->handling, STOP_GRACE_MS)) {
+        log_error("http", "requests did not end in time; leaving them behind", LOG_INT("requests", atomic_load(&server->handling)), NULL);
+        return;
     }
     end_loops(server);
     workers_stop(server);
