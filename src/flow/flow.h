@@ -92,6 +92,7 @@ struct flow_model {
     const char *drops; /* what the WHERE leaves out on purpose; NULL */
     const char *deletes; /* such output rows remove their key; NULL */
     bool expands; /* one input row may give several */
+    bool unvalidated; /* stream: bad rows are among its rows, so their times say nothing about freshness */
     enum flow_store store;
     enum flow_schema_change on_schema_change;
     struct flow_emit emit;

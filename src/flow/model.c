@@ -30,6 +30,7 @@ static const struct key_row key_rows[] = {
     {"deletes", KEY_TEXT, AT(pub.deletes), NULL, 0, FOR_STREAM},
     {"drops", KEY_TEXT, AT(pub.drops), NULL, 0, FOR_TABLES},
     {"expands", KEY_BOOL, AT(pub.expands), NULL, 0, FOR_TABLES},
+    {"unvalidated", KEY_BOOL, AT(pub.unvalidated), NULL, 0, FOR_STREAM},
     {"time", KEY_NAME, AT(time_at), NULL, 0, FOR_ALL},
     {"bucket", KEY_CHOICE, AT(pub.bucket), "hour|day", FLOW_BUCKET_HOUR, FOR_INCREMENTAL},
     {"by", KEY_NAMES, AT(by), NULL, 0, FOR_INCREMENTAL},

@@ -110,7 +110,7 @@ static enum status count_model_rows(struct run *run, struct err *err) {
 
 static enum status note_times(struct run *run, struct err *err) {
     const char *type = run->m->pub.time ? time_type(run->m) : NULL;
-    if (!type || (strcmp(type, "DATE") != 0 && strncmp(type, "TIMESTAMP", 9) != 0)) return OK;
+    if (!type || (strcmp(type, "DATE") != 0 && strncmp(type, "TIMESTAMP", 9) != 0) || run->m->pub.unvalidated) return OK;
     BUF_SCOPE(sql);
     buf_text(&sql, "SELECT epoch_us(CAST(max(");
     sql_name(&sql, run->m->pub.time);

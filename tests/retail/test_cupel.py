@@ -148,3 +148,17 @@ def test_alert_events(shop):
     shop.restart()
     shop.run()
     assert sorted(alerts(shop)) == sorted(wanted)
+
+
+def test_freshness_is_that_of_valid_rows(shop):
+    from cases import REFERENCE, stock
+
+    shop = shop(reference=REFERENCE, formats=False)
+    for one in (stock("2026-03-02 10:00:00", 1, 1, 5), stock("2026-03-02 11:00:00", 1, 1, -5), stock("2100-03-02 11:00:00", 1, 1, 5)):
+        shop.arrive(*one)
+    shop.run()
+    times = dict(shop.rows("cupel.freshness", '"table", as_of_event'))
+    ten = str(1772445600 * 1000000)
+    assert {t: times[t] for t in ("silver.inventory_levels", "sales.stock_availability", "operations.stockout_alerts")} == dict.fromkeys(
+        ("silver.inventory_levels", "sales.stock_availability", "operations.stockout_alerts"), ten
+    )

@@ -2,6 +2,7 @@
 kind: stream
 key: [_event_id]
 time: observed_at
+unvalidated: true
 drops: rows whose warehouse_id, restock_threshold or last_updated is missing or unreadable
 store: warehouse
 description: Every readable restock threshold that was pushed, also in rows that are quarantined or superseded. Medians for pushed rows without one are taken over these
