@@ -19,7 +19,7 @@ static void print_bad_rows(struct cli *cli, json_t *answer) {
     static const struct column of_models[] = {{"EVENT", "_event_id", COLUMN_TEXT}, {"AT", "_quarantined_at", COLUMN_TIME}, {"REASON", "_reason", COLUMN_TEXT},
         {"ROW", "_row", COLUMN_TEXT}, {"RAW", "_raw", COLUMN_TEXT}};
     json_t *rows = json_object_get(answer, "rows");
-    bool model = json_object_get(json_array_get(rows, 0), "_run_id") != NULL;
+    bool model = json_object_get(json_array_get(rows, 0), "_file") == NULL;
     if (model)
         print_rows(cli, rows, of_models, sizeof of_models / sizeof of_models[0]);
     else
