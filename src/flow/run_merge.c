@@ -47,22 +47,21 @@ static enum status meets(struct run *run, struct buf *where, struct err *err) {
     sql_has_key(where, "temp._keys", "t_", run->m->pub.by, run->m->pub.by_n, run->keys_nulls);
     const struct flow_column *time = run->m->pub.within_time_ms ? model_column(run->m, run->m->pub.time) : NULL;
     if (!time) return OK;
+    BUF_SCOPE(name);
     BUF_SCOPE(sql);
-    buf_text(&sql, "SELECT epoch_us(min(CAST(");
-    sql_name(&sql, time->name);
-    buf_text(&sql, " AS TIMESTAMPTZ))) AS a, count(*) - count(");
-    sql_name(&sql, time->name);
-    buf_text(&sql, ") AS nulls, count(*) AS n FROM temp._rows");
+    sql_name(&name, time->name);
+    const char *c = buf_cstr(&name);
+    buf_printf(&sql,
+        "SELECT epoch_us(min(CAST(%s AS TIMESTAMPTZ))) AS a, count(*) - count(%s) + (SELECT count(*) FROM %s WHERE %s IS NULL) AS nulls, count(*) AS n FROM "
+        "temp._rows",
+        c, c, run->m->table, c);
     json_t *rows;
     enum status st = run_buf(run, &sql, &rows, err);
     if (st != OK) return st;
     const json_t *row = json_array_get(rows, 0);
     if (cell_int(row, "n") && !cell_int(row, "nulls")) {
-        buf_text(where, " AND (t_.");
-        sql_name(where, time->name);
-        buf_printf(where, " >= CAST(make_timestamptz(%lld) AS %s) OR t_.", (long long)(cell_int(row, "a") - run->m->pub.within_time_ms * 1000), time->type);
-        sql_name(where, time->name);
-        buf_text(where, " IS NULL)");
+        buf_printf(
+            where, " AND t_.%s >= CAST(make_timestamptz(%lld) AS %s)", c, (long long)(cell_int(row, "a") - run->m->pub.within_time_ms * 1000), time->type);
     }
     json_decref(rows);
     return OK;
