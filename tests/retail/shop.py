@@ -61,10 +61,14 @@ class Shop(Project):
         self.cli_init()
         config = (self.dir / "cupel.yaml").read_text().replace("listen: 127.0.0.1:8080", "listen: 127.0.0.1:0").replace("\ntimezone: UTC ", f"\ntimezone: {time_zone} ")
         self.write_yaml(config)
-        for name, rows in (reference or {}).items():
-            (self.dir / f"reference/{name}.csv").write_text("\n".join([",".join(rows[0]), *[",".join("" if v is None else str(v) for v in row.values()) for row in rows]]) + "\n")
+        self.write_reference(reference or {})
         self.rng, self.formats, self.files, self.written = random.Random(seed), formats, 0, {}
         self.models = (pack or Pack()).models
+
+    def write_reference(self, tables):
+        for name, rows in tables.items():
+            lines = [",".join(rows[0]), *[",".join("" if v is None else str(v) for v in row.values()) for row in rows]]
+            (self.dir / f"reference/{name}.csv").write_text("\n".join(lines) + "\n")
 
     def cli_init(self):
         import subprocess
@@ -81,7 +85,9 @@ class Shop(Project):
         self.files += 1
         rows = text_rows(content)
         known = json.dumps(rows)
-        if known not in self.written:  # what is sent again is so byte for byte
+        if target == "access_log":
+            self.written[known] = "log", "".join(row["line"] + "\n" for row in rows)
+        elif known not in self.written:  # what is sent again is so byte for byte
             self.written[known] = self.rng.choice([as_csv, as_csv, as_ndjson, as_json, as_parquet] if self.formats else [as_ndjson])(rows, self.rng)
         kind, data = self.written[known]
         name = f"{self.files:06}.{kind}"

@@ -162,3 +162,46 @@ def test_freshness_is_that_of_valid_rows(shop):
     assert {t: times[t] for t in ("silver.inventory_levels", "sales.stock_availability", "operations.stockout_alerts")} == dict.fromkeys(
         ("silver.inventory_levels", "sales.stock_availability", "operations.stockout_alerts"), ten
     )
+
+
+def test_access_log(shop):
+    from test_access_log import LINES, parsed
+
+    lines = [line for line, _ in LINES] + ["no log line", LINES[0][0]]
+    shop = shop(formats=False)
+    for part in (lines[:4], lines[4:]):
+        shop.arrive("access_log", [{"line": line} for line in part])
+        shop.run()
+    plain = parsed(lines)
+    for model in ("operations.server_activity", "marketing.search_terms"):
+        assert same_rows(shop.rows(model)) == same_rows(plain.rows(model)), model
+    assert quarantined(shop, "silver.access_log") == 1
+    verified(shop)
+
+
+def test_changed_reference_restates(shop):
+    """Another cost restates inventory turnover, another region the sales, another warehouse both; new categories the pages."""
+    from cases import REFERENCE, levels, pos, web
+
+    arrivals = [
+        levels(("2026-03-01 10:00:00", 1, 1, 100), ("2026-03-01 10:00:00", 3, 2, 5)),
+        pos(("2026-03-02 10:00:00", "t1", 1, 1, 10, "5"), ("2026-03-02 10:00:00", "t2", 2, 3, 5, "5"), ("2026-03-02 10:00:00", "t3", 9, 3, 5, "5")),
+        web("2026-03-02 10:00:00", "s", "/help/me"),
+    ]
+    shop = shop(reference=REFERENCE, formats=False)
+    for one in arrivals:
+        shop.arrive(*one)
+    shop.run()
+    changed = {
+        "stores": [dict(REFERENCE["stores"][0], region="north"), dict(REFERENCE["stores"][1], warehouse_id=2), {"store_id": 9, "name": "New", "region": "east", "warehouse_id": 2}],
+        "products": [dict(REFERENCE["products"][0], unit_cost="7.00"), dict(REFERENCE["products"][2], unit_cost="1.25", category="samples")],
+        "page_categories": [{"segment": "help", "category": "service"}],
+    }
+    shop.write_reference(changed)
+    shop.run()
+    plain = plain_of(arrivals, "UTC", changed)
+    for model in ("sales.total_sales", "operations.inventory_turnover", "operations.stockout_alerts", "mart.warehouse_sales_days"):
+        assert same_rows(shop.rows(model)) == same_rows(plain.rows(model)), model
+    assert shop.rows("silver.web_events", "page_category") == [["service"]]
+    assert shop.rows("sales.total_sales", "DISTINCT region") == [["east"], ["north"], ["west"]]
+    verified(shop)
