@@ -77,7 +77,10 @@ static void write_arguments(const struct expectation_kind *kind, struct buf *out
         if (a->choices) {
             struct str rest = str_of(a->choices);
             buf_text(out, " (");
-            for (bool first = true; rest.p; first = false) buf_printf(out, "%s" STR_FMT, first ? "" : ", ", STR_ARG(str_cut(&rest, '|')));
+            for (bool first = true; rest.p; first = false) {
+                struct str one = str_cut(&rest, '|');
+                buf_printf(out, "%s`" STR_FMT "`", first ? "" : ", ", STR_ARG(one));
+            }
             buf_char(out, ')');
         }
         buf_text(out, a->required ? "" : "*");

@@ -155,6 +155,17 @@ static void write_sum_of_columns(struct expect_sql *s) {
     buf_printf(s->out, " = " STR_FMT, STR_ARG(argument_text(s->e, "sum_total")));
 }
 
+static void write_all_equal(struct expect_sql *s) {
+    const struct yaml_node *list = argument(s->e, "column_list");
+    buf_text(s->out, "TRUE");
+    for (size_t i = 1; i < list->n; i++) {
+        buf_text(s->out, " AND ");
+        write_listed(s, list, 0);
+        buf_text(s->out, " IS NOT DISTINCT FROM ");
+        write_listed(s, list, i);
+    }
+}
+
 static void write_unlike_each_other(struct expect_sql *s) {
     const struct yaml_node *list = argument(s->e, "column_list");
     buf_text(s->out, "TRUE");
@@ -244,6 +255,43 @@ static void write_direction(struct expect_sql *s, const char *bad, const char *b
     buf_printf(s->out, ") WHERE here %s before", argument_flag(s->e, "strictly", false) ? bad_strictly : bad);
 }
 
+/* Rows beside figures of all rows that are looked at: `here`, and what `figures` computes over (). */
+static void write_beside_figures(struct expect_sql *s, const char *const figures[][2], size_t n, const char *bad) {
+    buf_text(s->out, "SELECT " EXPECT_ROW " AS row FROM (SELECT t." EXPECT_ROW ", ");
+    write_column(s, "column");
+    buf_text(s->out, " AS here");
+    for (size_t i = 0; i < n; i++) {
+        buf_text(s->out, figures[i][0]);
+        write_column(s, "column");
+        buf_text(s->out, figures[i][1]);
+    }
+    write_considered_rows(s);
+    buf_printf(s->out, ") WHERE %s", bad);
+}
+
+static void write_outliers(struct expect_sql *s) {
+    static const char *const quartiles[][2] = {{", quantile_cont(", ", 0.25) OVER () AS q1"}, {", quantile_cont(", ", 0.75) OVER () AS q3"}};
+    static const char *const moments[][2] = {{", avg(", ") OVER () AS mean"}, {", stddev_samp(", ") OVER () AS deviation"}};
+    struct str given = argument_text(s->e, "multiplier");
+    bool quartile = argument_is(s->e, "method", "iqr", "iqr");
+    BUF_SCOPE(bad);
+    if (!given.p) given = STR("1.5");
+    if (quartile)
+        buf_printf(&bad, "here < q1 - " STR_FMT " * (q3 - q1) OR here > q3 + " STR_FMT " * (q3 - q1)", STR_ARG(given), STR_ARG(given));
+    else
+        buf_printf(&bad, "abs(here - mean) >= " STR_FMT " * deviation AND here <> mean", STR_ARG(given));
+    write_beside_figures(s, quartile ? quartiles : moments, 2, buf_cstr(&bad));
+}
+
+static void write_z_scores(struct expect_sql *s) {
+    static const char *const moments[][2] = {{", avg(", ") OVER () AS mean"}, {", stddev_samp(", ") OVER () AS deviation"}};
+    BUF_SCOPE(bad);
+    buf_printf(&bad,
+        argument_flag(s->e, "double_sided", false) ? "abs((here - mean) / deviation) >= abs(" STR_FMT ")" : "(here - mean) / deviation >= " STR_FMT,
+        STR_ARG(argument_text(s->e, "threshold")));
+    write_beside_figures(s, moments, 2, buf_cstr(&bad));
+}
+
 static void write_increasing(struct expect_sql *s) { write_direction(s, "<", "<="); }
 static void write_decreasing(struct expect_sql *s) { write_direction(s, ">", ">="); }
 
@@ -330,14 +378,19 @@ const struct expectation_kind expectation_kinds[] = {
     {"expect_column_value_lengths_to_be_between", EXPECT_ROWS, {COLUMN, NUMBERS}, .needs_bound = true, .write = write_length_between, .help = "values have so many characters"},
     {"expect_column_value_lengths_to_equal", EXPECT_ROWS, {COLUMN, {"value", ARGUMENT_COUNT, true}}, .write = write_length_equal, .help = "values have exactly so many characters"},
     {"expect_column_values_to_be_of_type", EXPECT_TABLE, {COLUMN, {"type_", ARGUMENT_TEXT, true}}, .write = write_type, .help = "the column has the type, under any of its usual names"},
+    {"expect_column_type_to_be", EXPECT_TABLE, {COLUMN, {"type_", ARGUMENT_TEXT, true}}, .write = write_type, .help = "the same"},
     {"expect_column_values_to_be_in_type_list", EXPECT_TABLE, {COLUMN, {"type_list", ARGUMENT_TEXTS, true}}, .write = write_type_list, .help = "the column has one of the types"},
     {"expect_column_values_to_be_increasing", EXPECT_SET, {COLUMN, {"strictly", ARGUMENT_FLAG}}, .write = write_increasing, .help = "no value is below the one before it in the model's order"},
     {"expect_column_values_to_be_decreasing", EXPECT_SET, {COLUMN, {"strictly", ARGUMENT_FLAG}}, .write = write_decreasing, .help = "no value is above the one before it in the model's order"},
+    {"expect_column_values_to_not_be_outliers", EXPECT_SET, {COLUMN, {"method", ARGUMENT_CHOICE, false, "iqr|std"}, {"multiplier", ARGUMENT_NUMBER}}, .write = write_outliers, .help = "values lie within multiplier (1.5) quartile distances beyond the quartiles, or with std multiplier standard deviations of the mean"},
+    {"expect_column_value_z_scores_to_be_less_than", EXPECT_SET, {COLUMN, {"threshold", ARGUMENT_NUMBER, true}, {"double_sided", ARGUMENT_FLAG}}, .write = write_z_scores, .help = "distance from the mean in standard deviations, upwards or with double_sided both ways"},
     {"expect_column_values_to_exist_in_table", EXPECT_SET, {COLUMN, {"table", ARGUMENT_TABLE, true}, {"table_column", ARGUMENT_TEXT}}, .write = write_missing_elsewhere, .help = "every value stands in a column of another table (ours; a foreign key). table_column: the same name when not given"},
     {"expect_column_pair_values_a_to_be_greater_than_b", EXPECT_ROWS, {PAIR, {"or_equal", ARGUMENT_FLAG}}, .write = write_greater, .help = "column_A is above column_B, or equal to it with or_equal"},
     {"expect_column_pair_values_to_be_equal", EXPECT_ROWS, {PAIR}, .write = write_equal_pair, .help = "column_A equals column_B"},
     {"expect_column_pair_values_to_be_in_set", EXPECT_ROWS, {PAIR, {"value_pairs_set", ARGUMENT_PAIRS, true}}, .write = write_pair_set, .help = "the two values together are one of the pairs"},
     {"expect_multicolumn_sum_to_equal", EXPECT_ROWS, {COLUMN_LIST, {"sum_total", ARGUMENT_NUMBER, true}, IGNORE_ROW_IF}, .write = write_sum_of_columns, .help = "the columns of a row add up to sum_total"},
+    {"expect_multicolumn_values_to_be_equal", EXPECT_ROWS, {COLUMN_LIST, IGNORE_ROW_IF}, .write = write_all_equal, .help = "the columns of a row are all equal"},
+    {"expect_multicolumn_values_to_be_unique", EXPECT_ROWS, {COLUMN_LIST, IGNORE_ROW_IF}, .write = write_unlike_each_other, .help = "older name of expect_select_column_values_to_be_unique_within_record"},
     {"unexpected_rows_expectation", EXPECT_SET, {{"unexpected_rows_query", ARGUMENT_QUERY, true}}, .nulls_too = true, .write = write_query, .help = "the query gives no row; {batch} and {table} are the batch. Rows that it selects with * can be quarantined"},
     {"expect_column_mean_to_be_between", EXPECT_TABLE, {COLUMN, NUMBERS}, .needs_bound = true, .write = write_mean, .help = "mean of the values"},
     {"expect_column_median_to_be_between", EXPECT_TABLE, {COLUMN, BOUNDS}, .needs_bound = true, .write = write_median, .help = "median of the values"},
@@ -348,6 +401,7 @@ const struct expectation_kind expectation_kinds[] = {
     {"expect_column_quantile_values_to_be_between", EXPECT_TABLE, {COLUMN, {"quantile_ranges", ARGUMENT_QUANTILES, true}, {"allow_relative_error", ARGUMENT_TEXT}}, .write = write_quantiles, .help = "each quantile (a value of the column) lies in its range; null is no bound"},
     {"expect_column_unique_value_count_to_be_between", EXPECT_TABLE, {COLUMN, NUMBERS}, .needs_bound = true, .write = write_distinct_count, .help = "number of distinct values"},
     {"expect_column_proportion_of_unique_values_to_be_between", EXPECT_TABLE, {COLUMN, NUMBERS}, .needs_bound = true, .write = write_distinct_share, .help = "distinct values over values"},
+    {"expect_column_proportion_of_non_null_values_to_be_between", EXPECT_TABLE, {COLUMN, NUMBERS}, .needs_bound = true, .write = write_filled_share, .help = "values that are not NULL over rows"},
     {"expect_column_distinct_values_to_be_in_set", EXPECT_TABLE, {COLUMN, VALUE_SET}, .write = write_distinct_in_set, .help = "no distinct value lies outside of the set"},
     {"expect_column_distinct_values_to_contain_set", EXPECT_TABLE, {COLUMN, VALUE_SET}, .write = write_distinct_contain_set, .help = "every value of the set comes"},
     {"expect_column_distinct_values_to_equal_set", EXPECT_TABLE, {COLUMN, VALUE_SET}, .write = write_distinct_equal_set, .help = "the distinct values are the set"},

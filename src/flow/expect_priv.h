@@ -100,6 +100,7 @@ void write_stdev(struct expect_sql *s);
 void write_quantiles(struct expect_sql *s);
 void write_distinct_count(struct expect_sql *s);
 void write_distinct_share(struct expect_sql *s);
+void write_filled_share(struct expect_sql *s);
 void write_distinct_in_set(struct expect_sql *s);
 void write_distinct_contain_set(struct expect_sql *s);
 void write_distinct_equal_set(struct expect_sql *s);

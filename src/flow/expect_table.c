@@ -46,6 +46,16 @@ void write_distinct_share(struct expect_sql *s) {
     buf_char(s->out, ')');
 }
 
+void write_filled_share(struct expect_sql *s) {
+    buf_text(s->out, "SELECT coalesce(");
+    write_between(s, "observed", NULL);
+    buf_text(s->out, ", false) AS success, CAST(observed AS VARCHAR) AS observed FROM (SELECT count(");
+    write_column(s, "column");
+    buf_text(s->out, ") / nullif(count(*), 0) AS observed");
+    write_from(s);
+    buf_char(s->out, ')');
+}
+
 /* ---- quantiles ---- */
 
 /* One range of two; null is no bound. */

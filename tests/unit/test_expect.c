@@ -176,6 +176,19 @@ static const struct {
     {"unexpected_rows_expectation: {unexpected_rows_query: 'SELECT * FROM {batch} WHERE amount > 1000'}", 0, 9},
     {"unexpected_rows_expectation: {unexpected_rows_query: \"SELECT * FROM {table} AS a WHERE amount > 5;\"}", 5, 9},
     {"unexpected_rows_expectation: {unexpected_rows_query: 'SELECT a.* FROM {table} a, {batch} b WHERE a.id = 1'}", 1, 9},
+    {"expect_column_values_to_not_be_outliers: {column: id}", 0, 9},
+    {"expect_column_values_to_not_be_outliers: {column: other, multiplier: 1}", 1, 8},
+    {"expect_column_values_to_not_be_outliers: {column: other, method: std, multiplier: 1.5}", 1, 8},
+    {"expect_column_value_z_scores_to_be_less_than: {column: id, threshold: 2}", 0, 9},
+    {"expect_column_value_z_scores_to_be_less_than: {column: other, threshold: 1}", 1, 8},
+    {"expect_column_value_z_scores_to_be_less_than: {column: other, threshold: 1, double_sided: true}", 2, 8},
+    {"expect_multicolumn_values_to_be_equal: {column_list: [amount, other], row_condition: 'id in (2, 5)'}", 0, 2},
+    {"expect_multicolumn_values_to_be_equal: {column_list: [amount, other]}", 5, 9},
+    {"expect_multicolumn_values_to_be_unique: {column_list: [id, amount, other], row_condition: 'id in (1, 5)'}", 1, 2},
+    {"expect_column_type_to_be: {column: id, type_: INTEGER}", 0, 0},
+    {"expect_column_type_to_be: {column: id, type_: TEXT}", 1, 0},
+    {"expect_column_proportion_of_non_null_values_to_be_between: {column: other, min_value: 0.8, max_value: 0.9}", 0, 0},
+    {"expect_column_proportion_of_non_null_values_to_be_between: {column: other, min_value: 1}", 1, 0},
     {"expect_column_mean_to_be_between: {column: other, min_value: 7, max_value: 8}", 0, 0},
     {"expect_column_mean_to_be_between: {column: other, min_value: 8}", 1, 0},
     {"expect_column_median_to_be_between: {column: other, min_value: 6, max_value: 7}", 0, 0},
@@ -329,10 +342,8 @@ static void failing_rows_move_with_all_their_reasons(void **state) {
     run(f, work, "ALTER TABLE batch ADD COLUMN _event_id UUID; UPDATE batch SET _event_id = ('00000000-0000-0000-0000-00000000000' || (id // 2))::UUID", NULL);
     struct result results[4];
     judge(f, work, suite, &batch, results);
-    struct expect_quarantine quarantine = {.table = "ref.q",
-        .run_id = "r'1",
-        .raw = "(SELECT '00000000-0000-0000-0000-000000000001'::UUID AS _event_id, 'raw text' AS raw)",
-        .event_id = true};
+    struct expect_quarantine quarantine = {
+        .table = "ref.q", .run_id = "r'1", .raw = "(SELECT '00000000-0000-0000-0000-000000000001'::UUID AS _event_id, 'raw text' AS raw)", .event_id = true};
     struct buf sql = BUF_INIT;
     expect_quarantine_ddl("ref.q", &sql);
     expect_quarantine_sql(suite, &batch, &quarantine, &sql);
