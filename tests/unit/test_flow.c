@@ -1,6 +1,8 @@
 /* Models: files, graph, binding, and runs of every strategy with a real engine. */
 #include "flow_fixture.h"
 
+#include "host/thread.h"
+
 /* ---- files and graph ---- */
 
 static void expect_problems(struct fixture *f, const char *const *wanted) {
@@ -351,6 +353,53 @@ static void the_engine_may_die(void **state) {
     rows_are(f, "SELECT total, n FROM warehouse.gold.merged", "[{\"total\":6,\"n\":4}]");
 }
 
+struct runner {
+    struct fixture *f;
+    struct arena *arena;
+    int rounds;
+    char failure[600];
+};
+
+static void *run_again_and_again(void *argument) {
+    struct runner *r = argument;
+    for (int i = 0; i < r->rounds && !*r->failure; i++) {
+        struct flow_model_result *results;
+        size_t n = 0;
+        struct err err;
+        if (flow_run(r->f->flow, r->arena, &(struct flow_run_options){0}, &results, &n, &err) != OK) snprintf(r->failure, sizeof r->failure, "%s", err.text);
+        for (size_t k = 0; k < n; k++) {
+            if (results[k].status == FLOW_FAILED) snprintf(r->failure, sizeof r->failure, "%s: %s", results[k].model, results[k].error);
+        }
+    }
+    return NULL;
+}
+
+static void two_runs_at_once(void **state) {
+    struct fixture *f = *state;
+    uint16_t web = add_stream(f, "web", 2);
+    put_file(f, "models/silver/web.sql", HEADER_WEB);
+    put_file(f, "models/gold/merged.sql", merge_model);
+    put_file(f, "models/gold/days.sql", bucket_model);
+    put_file(f, "models/gold/ids.sql", by_model);
+    open_flow(f);
+    load_well(f);
+    size_t n;
+    (void)run_all(f, &n);
+    struct runner runners[3] = {
+        {.f = f, .arena = arena_new(), .rounds = 12}, {.f = f, .arena = arena_new(), .rounds = 12}, {.f = f, .arena = arena_new(), .rounds = 12}};
+    struct thread threads[3] = {0};
+    for (int i = 0; i < 3; i++) thread_start(&threads[i], "runner", run_again_and_again, &runners[i]);
+    for (int i = 0; i < 60; i++) append_one(f, web, arena_printf(f->arena, "{\"id\":\"%d\",\"at\":\"2026-01-0%dT10:00:00Z\",\"v\":%d}", i % 20, 1 + i % 3, i));
+    for (int i = 0; i < 3; i++) {
+        thread_join(&threads[i]);
+        if (*runners[i].failure) fail_msg("%s", runners[i].failure);
+        arena_free(&runners[i].arena);
+    }
+    (void)run_all(f, &n);
+    rows_are(f, "SELECT CAST(sum(v) AS BIGINT) AS v, count(*) AS n FROM warehouse.silver.web", "[{\"v\":990,\"n\":20}]");
+    verify_all(f);
+}
+
 int main(int argc, char **argv) {
     if (argc > 1 && strcmp(argv[1], "engine") == 0) return engine_main(argc - 1, argv + 1, no_kinds);
     log_configure((struct log_options){.level = LOG_ERROR, .quiet = true});
@@ -366,6 +415,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test_setup_teardown(references_are_loaded, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_failed_run_leaves_the_table, set_up, tear_down),
         cmocka_unit_test_setup_teardown(expectations_part_the_batch, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(two_runs_at_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_engine_may_die, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
