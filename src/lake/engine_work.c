@@ -1,4 +1,5 @@
 /* Work sessions, the server's side: what a delta leaves of a table, statements in and results out over the call's socket. */
+#include <jansson.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -255,11 +256,67 @@ enum status engine_work_copy(struct engine_work *work, struct arena *arena, cons
     return work->cancelled ? err_set(err, E_CANCELLED, "the run was cancelled") : st;
 }
 
+/* ---- the list of tables ---- */
+
+static void put_name(struct buf *sql, const char *name) {
+    buf_char(sql, '"');
+    for (; name && *name; name++) {
+        buf_text(sql, *name == '"' ? "\"" : "");
+        buf_char(sql, *name);
+    }
+    buf_char(sql, '"');
+}
+
+static bool is_table(const json_t *entry) {
+    const char *kind = json_string_value(json_object_get(entry, "kind"));
+    return kind && strcmp(kind, "table") == 0;
+}
+
+/* DuckDB's own number of rows has deleted ones among it until a checkpoint: they are counted. A table that is swapped meanwhile keeps that number. */
+static void count_rows(struct engine *engine, json_t *list) {
+    BUF_SCOPE(sql);
+    BUF_SCOPE(rows);
+    json_t *entry;
+    size_t i;
+    bool any = false;
+    json_array_foreach(list, i, entry) {
+        if (is_table(entry)) {
+            buf_printf(&sql, "%s SELECT %zu AS i, count(*) AS n FROM warehouse.", any ? " UNION ALL" : "", i);
+            put_name(&sql, json_string_value(json_object_get(entry, "schema")));
+            buf_char(&sql, '.');
+            put_name(&sql, json_string_value(json_object_get(entry, "name")));
+            any = true;
+        }
+    }
+    if (!any || engine_rows(engine, NULL, buf_cstr(&sql), &rows, NULL) != OK) {
+        return;
+    }
+    json_t *counts = json_loadb(rows.p, rows.n, 0, NULL), *row;
+    json_array_foreach(counts, i, row) {
+        json_object_set(json_array_get(list, (size_t)json_integer_value(json_object_get(row, "i"))), "rows", json_object_get(row, "n"));
+    }
+    json_decref(counts);
+}
+
 enum status engine_tables(struct engine *engine, struct buf *json, struct err *err) {
     AUTO_FREE char *sql = mem_printf("SELECT schema, name, kind, list_transform(list_filter(columns, lambda c: NOT c.hidden), "
                                      "lambda c: {'name': c.name, 'type': c.type, 'comment': c.comment}) AS columns, rows FROM (%s) ORDER BY schema, name",
         engine_tables_sql);
-    return engine_rows(engine, NULL, sql, json, err);
+    BUF_SCOPE(rows);
+    enum status st = engine_rows(engine, NULL, sql, &rows, err);
+    if (st != OK) {
+        return st;
+    }
+    json_t *list = json_loadb(rows.p, rows.n, 0, NULL);
+    if (!json_is_array(list)) {
+        json_decref(list);
+        return err_set(err, E_INTERNAL, "the list of the warehouse's tables cannot be read");
+    }
+    count_rows(engine, list);
+    AUTO_FREE char *text = json_dumps(list, JSON_COMPACT);
+    json_decref(list);
+    buf_text(json, text);
+    return OK;
 }
 
 void engine_work_end(struct engine_work **pointer) {
