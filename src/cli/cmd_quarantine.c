@@ -1,5 +1,5 @@
-/* cupel quarantine list|show|redrive: rows of files that could not be taken, with the reason and the raw bytes (base64, they may be anything), and rows of models
- * that failed an expectation. */
+/* cupel quarantine list|show|redrive: rows of files that could not be taken, with the reason and the raw bytes (base64, they may be anything), and rows of
+ * models that failed an expectation. */
 #include <stdio.h>
 
 #include "cli/output.h"
