@@ -4,7 +4,10 @@ import json
 import os
 import re
 import shutil
+import subprocess
+from urllib.parse import unquote
 
+import lib
 import pytest
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -41,6 +44,7 @@ class Tab:
 
     def open(self, path, until="main h1"):
         self.page.goto(f"{self.base}/#/{path}")
+        self.page.wait_for_selector(f'main[data-page="{unquote(path)}"]')
         self.page.wait_for_selector(until)
         self.page.wait_for_load_state("networkidle")
 
@@ -186,3 +190,77 @@ def test_server_away_and_back(busy, tab):
     busy.kill9()
     one.page.wait_for_selector("header .badge.bad", timeout=15_000)
     assert one.page.locator("main h1").inner_text() == "Streams"  # what was shown stays
+
+
+# ---- flows and KPIs ----
+
+MORNING = 1_741_000_000
+
+
+def asked(project, query):
+    """Rows; None while the table is not there yet."""
+    answer = project.request("POST", "/v1/sql", json={"query": query, "format": "json"})
+    return answer.json() if answer.status_code == 200 else None
+
+
+@pytest.fixture
+def shop(make_project, tmp_path):
+    """The retail template with a morning of web events and contacts, all models up to date."""
+    subprocess.run([str(lib.CUPEL), "init", str(tmp_path / "shop"), "--template", "retail"], check=True, capture_output=True)
+    yaml = (tmp_path / "shop/cupel.yaml").read_text().replace("listen: 127.0.0.1:8080", "listen: 127.0.0.1:0")
+    project = make_project(yaml=yaml, name="shop")
+    kinds = ("page_view", "click", "scroll")
+    events = [{"session_id": f"s{i // 5}", "user_id": i % 9, "page": "/p/1", "event_type": kinds[i % 3], "timestamp": MORNING + i * 60 + (i % 4) * 86_400} for i in range(200)]
+    project.post_ndjson("web_traffic", [*events, {"session_id": "", "page": "/p", "timestamp": MORNING}])
+    project.post_ndjson("crm_interactions", [{"customer_id": i, "interaction_type": "loyalty", "rating": 1 + i % 5, "timestamp": MORNING + i * 600} for i in range(50)])
+    built = "SELECT count(*) AS n FROM cupel.freshness WHERE as_of_event IS NOT NULL AND \"table\" IN ('support.feedback_score', 'marketing.sessions', 'marketing.loyalty_activity')"
+    lib.wait_until(lambda: asked(project, built) == [{"n": 3}], timeout_s=60, what="KPIs")
+    return project
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_kpis_are_drawn_with_freshness_and_accounts(shop, tab, size):
+    one = tab(shop, size=size)
+    one.open("kpi/marketing")
+    card = one.page.locator("section.card", has_text="Engagement score").first
+    card.locator("canvas").first.wait_for()
+    assert "received" in card.locator(".badges").inner_text() and "adds up" in card.locator(".badges").inner_text()
+    drawn = "[...document.querySelectorAll('figure.plot')].every(f => f.querySelector('canvas') && f.querySelector('.legend b'))"
+    one.page.wait_for_function(drawn)
+    last = shop.sql("SELECT engagement_score_pct AS p FROM marketing.engagement ORDER BY day DESC LIMIT 1")[0]["p"]
+    assert f"{float(last):g} %" in card.inner_text()
+    one.sound()
+    one.page.click("button[aria-label='Light or dark']")
+    one.page.wait_for_function(f"document.documentElement.dataset.theme === 'dark' && {drawn}")
+    one.open("flows", until=".node")
+    assert one.page.locator(".node").count() > 30
+    one.open("quarantine/silver.web_events")
+    assert "session_id" in one.page.inner_text("main")
+    one.sound()
+
+
+MODELS = {
+    "good": "/* cupel\nkind: stream\n*/\nSELECT _event_id, _received_at, payload->>'page' AS page FROM bronze.web",
+    "bad": "/* cupel\nkind: full\n*/\nSELECT count(*) AS n, count(CASE WHEN page = '/boom' THEN error('the page exploded') END) AS booms FROM shop.good",
+}
+
+
+def test_a_model_that_fails_is_shown_with_its_reason(make_project, tab):
+    project = make_project(start=False)
+    (project.dir / "models/shop").mkdir(parents=True)
+    for name, sql in MODELS.items():
+        (project.dir / f"models/shop/{name}.sql").write_text(sql)
+    project.start()
+    project.post("web", {"event_id": 1, "page": "/a"})
+    lib.wait_until(lambda: asked(project, "SELECT n FROM shop.bad") == [{"n": 1}], what="both models")
+    one = tab(project)
+    one.open("flows")
+    project.post("web", {"event_id": 2, "page": "/boom"})
+    one.page.wait_for_selector(".node.failed[aria-label^='shop.bad']", timeout=20_000)
+    assert project.sql("SELECT n FROM shop.bad") == [{"n": 1}] and project.value("SELECT count(*) FROM shop.good") == 2
+    one.page.click(".node.failed")
+    one.page.wait_for_selector("[role=alert]")
+    assert "the page exploded" in one.page.inner_text("[role=alert]") and "as it was before" in one.page.inner_text("[role=alert]")
+    one.open("")
+    assert "the page exploded" in one.page.locator("section.card", has_text="Failed runs").inner_text()
+    one.sound()

@@ -68,6 +68,7 @@ export function lines(x: string[], series: Series[], height = 190): HTMLElement 
   };
   let plot: uPlot | undefined;
   const draw = (): void => {
+    if (!figure.isConnected && !plot) return; // not on the page yet
     if (!figure.isConnected) {
       drawn.delete(draw);
       watch.disconnect();
@@ -85,7 +86,7 @@ export function lines(x: string[], series: Series[], height = 190): HTMLElement 
     draw();
   });
   drawn.add(draw);
-  queueMicrotask(() => watch.observe(place));
+  watch.observe(place);
   return figure;
 }
 
@@ -97,7 +98,7 @@ export function bars(rows: { name: string; value: number; text?: string }[]): HT
     rows.map((r) => {
       const fill = h("i");
       fill.style.width = `${(Math.abs(r.value) / max) * 100}%`;
-      return [h("span", { class: "name", title: r.name }, words(r.name)), h("span", { class: "bar", "aria-hidden": "true" }, fill), h("span", { class: "value" }, r.text ?? number(r.value))];
+      return [h("span", { class: "name", title: r.name }, r.name.includes("(") ? r.name : words(r.name)), h("span", { class: "bar", "aria-hidden": "true" }, fill), h("span", { class: "value" }, r.text ?? number(r.value))];
     }),
   );
 }

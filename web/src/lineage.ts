@@ -12,7 +12,7 @@ export interface Edge {
   to: string;
 }
 
-const WIDTH = 190;
+const WIDTH = 216;
 const HEIGHT = 36;
 const GAP_X = 60;
 const GAP_Y = 10;
@@ -53,20 +53,17 @@ function order(columns: Node[][], edges: Edge[]): void {
   }
 }
 
-/** All that `id` depends on and all that depends on it. */
-export function kin(id: string, edges: Edge[]): Set<string> {
+function reach(id: string, edges: Edge[], a: "from" | "to", b: "from" | "to"): Set<string> {
   const found = new Set([id]);
-  for (const [a, b] of [["from", "to"], ["to", "from"]] as const) {
-    const queue = [id];
-    for (let x = queue.pop(); x !== undefined; x = queue.pop())
-      for (const e of edges)
-        if (e[a] === x && !found.has(e[b])) {
-          found.add(e[b]);
-          queue.push(e[b]);
-        }
-  }
+  for (const x of found) for (const e of edges) if (e[a] === x) found.add(e[b]);
   return found;
 }
+
+/** `id` and all that it is made from. */
+export const ancestors = (id: string, edges: Edge[]): Set<string> => reach(id, edges, "to", "from");
+
+/** The same with all that is made from it. */
+export const kin = (id: string, edges: Edge[]): Set<string> => new Set([...ancestors(id, edges), ...reach(id, edges, "from", "to")]);
 
 export function graph(nodes: Node[], edges: Edge[], chosen: string | null, open: (id: string) => void): SVGElement {
   const rank = ranks(nodes, edges);
@@ -100,7 +97,7 @@ export function graph(nodes: Node[], edges: Edge[], chosen: string | null, open:
       svg("title", {}, `${n.id}\n${n.note}`),
       svg("rect", { width: WIDTH, height: HEIGHT }),
       svg("circle", { cx: 12, cy: HEIGHT / 2, r: 4 }),
-      svg("text", { x: 24, y: 15 }, n.id.length > 26 ? n.id.slice(0, 25) + "…" : n.id),
+      svg("text", { x: 24, y: 15 }, n.id.length > 29 ? n.id.slice(0, 28) + "…" : n.id),
       svg("text", { x: 24, y: 29, class: "sub" }, n.note.length > 32 ? n.note.slice(0, 31) + "…" : n.note),
     );
     box.addEventListener("click", () => open(n.id));

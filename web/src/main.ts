@@ -117,6 +117,7 @@ async function route(): Promise<void> {
       if (signal.aborted) return;
       if (!shown || !place.isConnected) {
         main.replaceChildren(place);
+        main.dataset["page"] = parts.join("/");
         shown = true;
       }
     } catch (error) {

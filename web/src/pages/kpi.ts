@@ -1,17 +1,19 @@
 // KPI pages: a team's numbers as charts, and beside each how fresh it is, whether its last run went well and whether its rows add up.
 import { Problem, get, sql, type Row } from "../api";
-import { conservation, type Hop } from "../accounts";
+import { account, conservation, type Hop } from "../accounts";
 import { bars, lines } from "../chart";
 import { h, show } from "../dom";
 import { ago, moment, words } from "../format";
 import { teams, type Chart, type Kpi } from "../kpis";
+import { ancestors, type Edge } from "../lineage";
 import type { Page } from "../page";
 import { runsOf, type Run } from "../runs";
 import { table } from "../table";
 
 interface State {
   freshness: Map<string, Row>;
-  hops: Hop[];
+  hops: Map<string, Hop>; // of models
+  edges: Edge[];
   last: Map<string, Run>;
 }
 
@@ -27,22 +29,29 @@ async function optional<T>(promise: Promise<T>, otherwise: T): Promise<T> {
 }
 
 async function state(signal: AbortSignal): Promise<State> {
-  const [freshness, accounts, runs] = await Promise.all([optional(sql("SELECT * FROM cupel.freshness", [], signal), []), conservation(signal), runsOf(null, 500, signal)]);
+  const [freshness, accounts, runs, lineage] = await Promise.all([
+    optional(sql("SELECT * FROM cupel.freshness", [], signal), []),
+    conservation(signal),
+    runsOf(null, 500, signal),
+    get<{ edges: Edge[] }>("/v1/lineage", signal),
+  ]);
   const last = new Map<string, Run>();
   for (const run of runs) if (!last.has(run.model)) last.set(run.model, run);
-  return { freshness: new Map(freshness.map((f) => [String(f["table"]), f])), hops: accounts.hops, last };
+  return { freshness: new Map(freshness.map((f) => [String(f["table"]), f])), hops: new Map(accounts.hops.filter((x) => x.hop === "model").map((x) => [x.name, x])), edges: lineage.edges, last };
 }
 
 function badges(name: string, s: State): HTMLElement {
   const fresh = s.freshness.get(name);
   const run = s.last.get(name);
-  const hop = s.hops.find((x) => x.hop === "model" && x.name === name);
+  // rows are counted where events become rows; a KPI adds up when everything that it is made from does
+  const counted = [...ancestors(name, s.edges)].flatMap((x) => s.hops.get(x) ?? []);
+  const wrong = counted.filter((x) => !x.ok);
   return h(
     "span",
     { class: "badges" },
     fresh ? h("span", { class: "badge", title: `newest event ${moment(fresh["as_of_event"])}, received ${moment(fresh["as_of_received"])}, run ${String(fresh["run_version"])}` }, `received ${ago(fresh["as_of_received"])}`) : h("span", { class: "badge warn" }, "freshness unknown"),
     run?.status === "failed" ? h("span", { class: "badge bad", title: run.error ?? "" }, `last run failed ${ago(run.started_at)}: the table is as before it`) : null,
-    hop ? h("span", { class: `badge ${hop.ok ? "good" : "bad"}` }, hop.ok ? "adds up" : "does not add up") : null,
+    counted.length ? h("span", { class: `badge ${wrong.length ? "bad" : "good"}`, title: (wrong.length ? wrong : counted).map((x) => `${x.name}: ${account(x)}`).join("\n") }, wrong.length ? "does not add up" : "adds up") : null,
   );
 }
 
