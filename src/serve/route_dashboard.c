@@ -1,4 +1,5 @@
-/* The dashboard: one page, one script, one style sheet, made from web/ at build time. It holds no data and needs no token: what it shows it asks the API for. */
+/* The dashboard: one page, one script, one style sheet, made from web/ at build time. It holds no data and needs no token: what it shows it asks the API
+ * for. */
 #include <stdio.h>
 
 #include "base/assert.h"
