@@ -66,6 +66,21 @@ static void print_model(struct cli *cli, json_t *model) {
     if (failed) printf("          %s\n", text_at(model, "error"));
 }
 
+/* On a terminal: that something goes on. */
+static void show_progress(struct cli *cli, json_t *run, size_t printed) {
+    size_t steps = json_array_size(json_object_get(run, "steps")), done = 0, i;
+    json_t *step;
+    json_array_foreach(json_object_get(run, "steps"), i, step) done += json_object_get(step, "duration_ms") != NULL;
+    if (steps > 1)
+        progress(cli, false, "%s: %zu of %zu steps", text_at(run, "status"), done, steps);
+    else
+        progress(cli, false, "%s: %zu models done", text_at(run, "status"), printed);
+}
+
+static void clear_progress(struct cli *cli) {
+    if (cli->err_terminal) fputs("\r\033[K", stderr);
+}
+
 /* Models that were not printed before; *printed counts them. */
 static void print_news(struct cli *cli, json_t *run, size_t *printed) {
     size_t seen = 0, i, k;
@@ -106,7 +121,9 @@ static enum status follow(struct cli *cli, struct reach *reach, const char *id, 
         status = reach_json(reach, &(struct ask){.path = buf_cstr(&path)}, &run, err);
         if (status != OK) break;
         bool ended = has_ended(run), single = json_array_size(json_object_get(run, "steps")) <= 1;
+        if (!cli->json) clear_progress(cli);
         if (!cli->json && (single || ended)) print_news(cli, run, &printed);
+        if (!cli->json && !ended) show_progress(cli, run, printed);
         if (ended) {
             *out = run;
             break;

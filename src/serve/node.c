@@ -472,9 +472,13 @@ bool node_tls(const struct node *node) { return !node->options.command && node->
 /* ---- reload ---- */
 
 /* What is in force is replaced, not freed: requests under way still look at it. A reload is rare and a configuration small. */
-static void replace_config(struct node *node, struct config *config) {
+static void retire_config(struct node *node, struct config *config) {
     node->config_old = mem_realloc(node->config_old, (node->config_old_n + 1) * sizeof *node->config_old);
-    node->config_old[node->config_old_n++] = node->config;
+    node->config_old[node->config_old_n++] = config;
+}
+
+static void replace_config(struct node *node, struct config *config) {
+    retire_config(node, node->config);
     __atomic_store_n(&node->config, config, __ATOMIC_RELEASE);
 }
 
@@ -529,7 +533,7 @@ enum status node_reload(struct node *node, struct buf *report, struct err *err) 
     config_needs_restart(node->config, config, &restart);
     status = take_over(node, config, err);
     if (status != OK) {
-        config_free(&config); /* replaced only when everything was taken over */
+        retire_config(node, config); /* a flow that started meanwhile may look at it */
         return status;
     }
     struct str rest = buf_view(&restart);

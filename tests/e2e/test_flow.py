@@ -100,7 +100,8 @@ def idle(project, timeout_s=40):
 
     def still():
         nonlocal calm
-        busy = [m["name"] for m in models_of(project).values() if m.get("state", {}).get("due") or m.get("state", {}).get("running")]
+        states = {m["name"]: m.get("state", {}) for m in models_of(project).values()}
+        busy = [name for name, s in states.items() if s.get("running") or (s.get("due") and not s.get("exclusive"))]
         calm = 0 if busy else calm + 1
         return calm >= 3
 
@@ -160,6 +161,8 @@ def test_landing_table_has_its_columns_before_the_first_file(shop):
     project.land("landing/pos", "a.csv", "Revenue,transaction_id,extra\n1.5,T1,x\n2.5,T2,y\n")
     until_rows(project, "silver.pos", 2)
     assert project.sql("SELECT store, revenue, extra FROM bronze.pos ORDER BY revenue") == [{"store": None, "revenue": "1.5", "extra": "x"}, {"store": None, "revenue": "2.5", "extra": "y"}]
+    row = project.value("SELECT CAST(_event_id AS VARCHAR) AS id FROM bronze.pos WHERE transaction_id = 'T1'")
+    assert [t["table"] for t in project.get(f"/v1/events/{row}?trace=true").json()["models"]] == ["silver.pos"]
 
 
 # ---- failures ----
@@ -284,6 +287,35 @@ def test_a_flow_by_hand_by_api_and_behind_another(shop):
     assert answer["id"] in project.cli("flow", "status").stdout and "step look" in project.cli("flow", "status", answer["id"]).stdout
     assert project.request("POST", "/v1/flows/night/run").json()["detail"].endswith("did you mean nightly?")
     assert project.get("/v1/runs/run-none").status_code == 404
+
+
+def test_tables_start_flows(shop):
+    """A stream, a landing table and a model's table: each starts its flow when it got something new, and once."""
+    count = "/* cupel\nkind: full\n*/\nSELECT count(*) AS n FROM %s\n"
+    flows = "".join(f"  - {{name: on_{name}, on: {table}, models: sales.{name}, exclusive: true}}\n" for name, table in (("stream", "bronze.orders"), ("files", "bronze.pos"), ("model", "silver.orders")))
+    models = {"silver.orders": ORDERS, "sales.stream": count % "bronze.orders", "sales.files": count % "bronze.pos", "sales.model": count % "silver.orders"}
+    project = shop(models, yaml=YAML + "flows:\n" + flows)
+
+    def runs():
+        return [len(project.get(f"/v1/runs?flow=on_{name}").json()["runs"]) for name in ("stream", "files", "model")]
+
+    lib.wait_until(lambda: len(project.get("/v1/flows").json()["flows"]) == 3, 20, "flows are loaded")
+    idle(project)
+    time.sleep(1)
+    built = runs()  # the first building of a model's table may be something new
+    assert built[:2] == [0, 0]
+    project.post_ndjson("orders", [order(1), order(2)])
+    until_rows(project, "sales.stream", 1)
+    until_rows(project, "sales.model", 1)
+    lib.wait_until(lambda: project.value("SELECT n FROM sales.model") == 2, 20, "the flow behind the model")
+    project.land("landing/pos", "a.csv", "transaction_id,store,revenue\nT1,1,2\n")
+    until_rows(project, "sales.files", 1)
+    time.sleep(1)
+    assert runs() == [1, 1, built[2] + 1]
+    project.restart()
+    idle(project)
+    time.sleep(1)
+    assert runs() == [1, 1, built[2] + 1], "a restart is nothing new"
 
 
 def test_roles(shop):
