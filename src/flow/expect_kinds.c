@@ -227,14 +227,21 @@ static void write_in_existing(struct expect_sql *s, const struct yaml_node *list
     buf_text(s->out, b->key_n ? "))" : ")");
 }
 
-static void write_repeated(struct expect_sql *s) {
-    const struct yaml_node *list = argument(s->e, "column_list");
-    buf_text(s->out, "SELECT " EXPECT_ROW " AS row FROM (SELECT *, row_number() OVER (PARTITION BY ");
+/* Unique columns with t. in front, separated by commas. */
+static void write_unique_columns(struct expect_sql *s, const struct yaml_node *list) {
     for (size_t i = 0; list && i < list->n; i++) {
         buf_text(s->out, i ? ", " : "");
         write_listed(s, list, i);
     }
     if (!list) write_column(s, "column");
+}
+
+static void write_repeated(struct expect_sql *s) {
+    const struct yaml_node *list = argument(s->e, "column_list");
+    buf_text(s->out, "SELECT " EXPECT_ROW " AS row FROM (SELECT t." EXPECT_ROW ", ");
+    write_unique_columns(s, list);
+    buf_text(s->out, ", row_number() OVER (PARTITION BY ");
+    write_unique_columns(s, list);
     buf_text(s->out, " ORDER BY ");
     write_order(s);
     buf_text(s->out, ") AS \"_cupel_place\"");

@@ -206,21 +206,28 @@ static size_t scope_count(const struct expect_suite *suite, enum expect_scope sc
     return n;
 }
 
-/* All expectations about single rows in one scan: per row the list of those that fail. */
+/* considered AND (good) IS NOT TRUE */
+static void write_failing(struct expect_sql *s) {
+    write_considered(s);
+    buf_text(s->out, " AND (");
+    s->e->kind->write(s);
+    buf_text(s->out, ") IS NOT TRUE");
+}
+
+/* All expectations about single rows in one scan: of rows that fail any, the list of those that they fail. */
 static void write_row_failures(const struct expect_suite *suite, const struct expect_batch *batch, struct buf *out) {
-    buf_text(out, "SELECT row, unnest(failed) AS expectation FROM (SELECT t.rowid AS row, list_filter([");
-    bool any = false;
+    BUF_SCOPE(any);
+    buf_text(out, "SELECT t.rowid AS row, unnest(list_filter([");
     for (size_t i = 0; i < suite->n; i++) {
-        struct expect_sql s = {&suite->list[i], batch, out};
+        struct expect_sql s = {&suite->list[i], batch, out}, either = {&suite->list[i], batch, &any};
         if (s.e->scope != EXPECT_ROWS) continue;
-        buf_text(out, any ? ", CASE WHEN " : "CASE WHEN ");
-        write_considered(&s);
-        buf_text(out, " AND (");
-        s.e->kind->write(&s);
-        buf_printf(out, ") IS NOT TRUE THEN %zu END", i);
-        any = true;
+        buf_text(out, any.n ? ", CASE WHEN " : "CASE WHEN ");
+        write_failing(&s);
+        buf_printf(out, " THEN %zu END", i);
+        buf_text(&any, any.n ? "\nOR " : "");
+        write_failing(&either);
     }
-    buf_printf(out, "], lambda e: e IS NOT NULL) AS failed FROM %s AS t) WHERE len(failed) > 0", batch->rows);
+    buf_printf(out, "], lambda e: e IS NOT NULL)) AS expectation FROM %s AS t WHERE %s", batch->rows, buf_cstr(&any));
 }
 
 void expect_failures_sql(const struct expect_suite *suite, const struct expect_batch *batch, struct buf *out) {
