@@ -27,8 +27,12 @@ static enum status describe(struct binder *b, const char *sql, struct flow_colum
     *out = arena_new_array(b->r->arena, struct flow_column, *n + 1);
     for (size_t i = 0; i < *n; i++) {
         const json_t *row = json_array_get(rows, i);
-        const char *type = cell_text(row, "column_type");
-        (*out)[i].name = arena_strdup(b->r->arena, cell_text(row, "column_name"));
+        const char *type = cell_text(row, "column_type"), *name = cell_text(row, "column_name");
+        if (!type || !name) {
+            json_decref(rows);
+            return err_set(err, E_INVALID, "this is not one SELECT");
+        }
+        (*out)[i].name = arena_strdup(b->r->arena, name);
         (*out)[i].type = strcmp(type, "\"NULL\"") == 0 ? "INTEGER" : arena_strdup(b->r->arena, type);
     }
     json_decref(rows);
@@ -193,14 +197,37 @@ static void check_header_names(struct binder *b, struct model *m) {
     }
 }
 
+/* A text of the header that goes into statements: it must not end them. DuckDB's parser decides. */
+static enum status one_expression(struct binder *b, const char *text, struct err *err) {
+    BUF_SCOPE(inner);
+    BUF_SCOPE(sql);
+    buf_printf(&inner, "SELECT (%s\n)", text);
+    buf_text(&sql, "SELECT CAST(json_serialize_sql(");
+    sql_text(&sql, buf_cstr(&inner));
+    buf_text(&sql, ") AS VARCHAR) AS tree");
+    json_t *rows;
+    enum status st = work_rows(b->work, buf_cstr(&sql), &rows, err);
+    if (st != OK) return st;
+    const char *tree = cell_text(json_array_get(rows, 0), "tree");
+    struct model *scratch = arena_new_one(b->r->arena, struct model);
+    struct name_at at = {"", 1, 1};
+    size_t error_at;
+    scratch->pub.sql = "";
+    st = graph_read_tree(b->r->arena, scratch, str_of(tree ? tree : ""), &at, &error_at, err);
+    json_decref(rows);
+    return st;
+}
+
 /* A condition of the header over rows of `from`. */
-static enum status check_condition(struct binder *b, struct model *m, const char *what, const char *from, const char *sql_condition, struct err *err) {
+static enum status check_condition(
+    struct binder *b, struct model *m, const char *what, const char *from, const char *sql_condition, const char *behind, struct err *err) {
     BUF_SCOPE(sql);
     struct err local;
     struct flow_column *columns;
     size_t n;
-    buf_printf(&sql, "SELECT 1 AS one FROM %s WHERE (%s)", from, sql_condition);
-    enum status st = describe(b, buf_cstr(&sql), &columns, &n, &local);
+    buf_printf(&sql, "SELECT 1 AS one FROM %s WHERE (%s)%s", from, sql_condition, behind);
+    enum status st = one_expression(b, sql_condition, &local);
+    if (st == OK) st = describe(b, buf_cstr(&sql), &columns, &n, &local);
     if (st == OK || !is_users_fault(st)) return st == OK ? OK : err_set(err, st, "%s", local.text);
     const char *message;
     int line, column;
@@ -215,16 +242,31 @@ static enum status binds(struct binder *b, const char *from, const char *sql_con
     struct flow_column *columns;
     size_t n;
     buf_printf(&sql, "SELECT 1 AS one FROM %s WHERE (%s)", from, sql_condition);
-    enum status st = describe(b, buf_cstr(&sql), &columns, &n, &local);
+    enum status st = one_expression(b, sql_condition, &local);
+    if (st == OK) st = describe(b, buf_cstr(&sql), &columns, &n, &local);
     *yes = st == OK;
     return st == OK || is_users_fault(st) ? OK : err_set(err, st, "%s", local.text);
+}
+
+static enum status check_emit_columns(struct binder *b, struct model *m, const char *from, struct err *err) {
+    enum status st = OK;
+    for (size_t i = 0; i < m->emit_columns_n && st == OK; i++) {
+        const struct emit_column *column = &m->emit_columns[i];
+        if (column->sql) {
+            st = check_condition(b, m, arena_printf(b->r->arena, "emit.columns, %s", column->name), from, column->sql, " IS NULL", err);
+        } else if (!column_of(m->pub.columns, m->pub.columns_n, column->name)) {
+            says(b, m, m->header_line, 1, "emit.columns: the SELECT gives no column %s%s", column->name,
+                suggest_column(b, m->pub.columns, m->pub.columns_n, column->name));
+        }
+    }
+    return st;
 }
 
 static enum status check_conditions(struct binder *b, struct model *m, struct err *err) {
     enum status st = OK;
     BUF_SCOPE(self);
     sql_table(&self, m->pub.schema, m->pub.name);
-    if (m->pub.deletes) st = check_condition(b, m, "deletes", buf_cstr(&self), m->pub.deletes, err);
+    if (m->pub.deletes) st = check_condition(b, m, "deletes", buf_cstr(&self), m->pub.deletes, "", err);
     m->drops_is_sql = m->pub.drops != NULL;
     for (size_t i = 0; st == OK && m->drops_is_sql && i < m->pub.inputs_n; i++) {
         const struct flow_input *in = &m->pub.inputs[i];
@@ -233,11 +275,12 @@ static enum status check_conditions(struct binder *b, struct model *m, struct er
         sql_table(&from, in->schema, in->name);
         st = binds(b, buf_cstr(&from), m->pub.drops, &m->drops_is_sql, err);
     }
-    if (st == OK && m->pub.emit.when) {
+    if (st == OK && m->pub.emit.stream) {
         buf_text(&self, " AS old, ");
         sql_table(&self, m->pub.schema, m->pub.name);
         buf_text(&self, " AS new");
-        st = check_condition(b, m, "emit.when", buf_cstr(&self), m->pub.emit.when, err);
+        if (m->pub.emit.when) st = check_condition(b, m, "emit.when", buf_cstr(&self), m->pub.emit.when, "", err);
+        if (st == OK) st = check_emit_columns(b, m, buf_cstr(&self), err);
     }
     return st;
 }
@@ -262,6 +305,15 @@ static void check_by(struct binder *b, struct model *m) {
 
 /* ---- one model ---- */
 
+/* A column rowid would hide the one by which rows are found and deleted. */
+static bool is_own_name(const char *name) {
+    static const char *const own[] = {"_version", "rowid", "cupel_row_", "cupel_rows_", "cupel_n_", "cupel_is_"};
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
+        if (str_ieq(str_of(name), str_of(own[i]))) return true;
+    }
+    return false;
+}
+
 static void take_columns(struct binder *b, struct model *m, struct flow_column *columns, size_t n) {
     for (size_t i = 0; i < n; i++) {
         for (size_t k = 0; k < m->notes_n; k++) {
@@ -274,7 +326,7 @@ static void take_columns(struct binder *b, struct model *m, struct flow_column *
             if (str_ieq(str_of(columns[k].name), str_of(columns[i].name)))
                 says(b, m, m->pub.sql_line, 1, "two columns of the SELECT are named %s", columns[i].name);
         }
-        if (strcmp(columns[i].name, "_version") == 0) says(b, m, m->pub.sql_line, 1, "_version is a column of Cupel's own; name yours otherwise");
+        if (is_own_name(columns[i].name)) says(b, m, m->pub.sql_line, 1, "%s is a column of Cupel's own; name yours otherwise", columns[i].name);
     }
     m->pub.columns = columns;
     m->pub.columns_n = n;

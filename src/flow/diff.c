@@ -101,19 +101,22 @@ static void event_object(struct buf *out, const struct run *run) {
 static enum status emit_events(struct run *run, struct err *err) {
     const struct flow_model *p = &run->m->pub;
     BUF_SCOPE(sql);
-    buf_printf(&sql, "INSERT INTO warehouse.cupel.outbox SELECT %lld + row_number() OVER (), 'event', ", (long long)run->version * 1000000);
+    buf_printf(&sql,
+        "INSERT INTO warehouse.cupel.outbox SELECT greatest(%lld, (SELECT coalesce(max(id), 0) FROM warehouse.cupel.outbox WHERE kind = 'event')) + "
+        "row_number() OVER (), 'event', ",
+        (long long)run->version * 1000000); /* a run may give more than a million */
     sql_text(&sql, p->emit.stream);
     buf_text(&sql, ", json_object('key', concat_ws(':', ");
     sql_text(&sql, p->full);
-    buf_printf(&sql, ", %lld", (long long)run->version);
+    buf_printf(&sql, ", %lld, CAST(json_array(", (long long)run->version); /* a:b and c are another key than a and b:c, and NULL than '' */
     for (size_t i = 0; i < p->key_n; i++) {
-        buf_text(&sql, ", coalesce(CAST(CASE WHEN new.cupel_is_ THEN new.");
+        buf_text(&sql, i ? ", CAST(CASE WHEN new.cupel_is_ THEN new." : "CAST(CASE WHEN new.cupel_is_ THEN new.");
         sql_name(&sql, p->key[i]);
         buf_text(&sql, " ELSE old.");
         sql_name(&sql, p->key[i]);
-        buf_text(&sql, " END AS VARCHAR), '')");
+        buf_text(&sql, " END AS VARCHAR)");
     }
-    buf_text(&sql, "), 'event', ");
+    buf_text(&sql, ") AS VARCHAR)), 'event', ");
     event_object(&sql, run);
     buf_printf(&sql,
         "), %lld, now() FROM (SELECT true AS cupel_is_, * FROM temp._del) AS old FULL JOIN (SELECT true AS cupel_is_, * FROM temp._ins) AS new ON ",

@@ -54,9 +54,15 @@ static enum status list_dir(struct loading *l, const char *path, struct fs_entry
 /* ---- models/<schema>/<name>.sql ---- */
 
 static bool name_problem(struct loading *l, const char *schema, const char *name) {
-    static const char *const ours[] = {"bronze", "ref", "cupel", "cupel_old", "quarantine", "this", "warehouse", "temp", "main", "information_schema"};
+    static const char *const ours[] = {
+        "bronze", "ref", "cupel", "cupel_old", "quarantine", "this", "warehouse", "temp", "main", "information_schema", "pg_catalog", "memory", "system"};
     if (!config_name_valid(str_of(schema)) || !config_name_valid(str_of(name))) {
         config_problem_add(l->reader.problems, false, 0, 0, "schema and model are named with small letters, digits and _");
+        return true;
+    }
+    /* <schema>__<name> and <name>__next name the tables beside a model's own: two models must not share them. */
+    if (strstr(schema, "__") || strstr(name, "__") || str_ends(str_of(schema), STR("_"))) {
+        config_problem_add(l->reader.problems, false, 0, 0, "names have no __ in them, and a schema does not end in _: tables beside the model's are named so");
         return true;
     }
     for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) {

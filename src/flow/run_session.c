@@ -65,17 +65,17 @@ void sql_label(struct buf *out, const struct run *run, const char *column, const
 }
 
 void sql_label_constant(struct buf *out, const struct run *run, int64_t label_us, const char *type) {
-    int64_t ms = label_us / 1000;
-    struct civil c = time_civil_ms(ms);
+    struct civil c = time_civil_ms(label_us / 1000);
     char text[64];
-    snprintf(text, sizeof text, "%04d-%02d-%02d %02d:%02d:%02d", c.year, c.month, c.day, c.hour, c.minute, c.second);
-    if (is_instant(type)) {
-        buf_printf(out, "timezone('%s', TIMESTAMP '%s')", run->flow->options.timezone, text);
-    } else if (strcmp(type, "DATE") == 0 && c.hour == 0) {
-        buf_printf(out, "DATE '%.10s'", text);
+    bool date = strcmp(type, "DATE") == 0 && c.hour == 0;
+    if (c.year < 1 || c.year > 9999) { /* one event may say anything, and SQL's texts end here */
+        snprintf(text, sizeof text, date ? "CAST(make_timestamp(%lld) AS DATE)" : "make_timestamp(%lld)", (long long)label_us);
+    } else if (date) {
+        snprintf(text, sizeof text, "DATE '%04d-%02d-%02d'", c.year, c.month, c.day);
     } else {
-        buf_printf(out, "TIMESTAMP '%s'", text);
+        snprintf(text, sizeof text, "TIMESTAMP '%04d-%02d-%02d %02d:%02d:%02d'", c.year, c.month, c.day, c.hour, c.minute, c.second);
     }
+    buf_printf(out, is_instant(type) ? "timezone('%s', %s)" : "%.0s%s", run->flow->options.timezone, text);
 }
 
 void sql_interval(struct buf *out, const struct run *run, const char *column, const char *type, struct interval interval) {

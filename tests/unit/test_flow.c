@@ -46,6 +46,30 @@ static void circles_are_told(void **state) {
             "models read each other in a circle: a.one, which reads a.two, which reads a.three, which reads a.one", "a.self reads itself", NULL});
 }
 
+/* What the header says goes into statements: it must not end them, and names must not meet those of other tables. */
+static void headers_cannot_speak_for_others(void **state) {
+    struct fixture *f = *state;
+    (void)add_stream(f, "web", 1);
+    put_file(f, "models/a/ends.sql",
+        "/* cupel\nkind: stream\nkey: [p]\ndeletes: \"true)); CREATE SCHEMA warehouse.evil; SELECT 'a' AS foo FROM (SELECT 1 WHERE (true\"\n*/\n"
+        "SELECT payload AS p, _event_id, _received_at FROM bronze.web");
+    put_file(f, "models/a/emits.sql",
+        "/* cupel\nkind: stream\nkey: [p]\nemit: {stream: web, columns: {ok: \"coalesce(new.p, ';')\", two: \"1; SELECT 2\", gone: new.q}}\n*/\n"
+        "SELECT payload AS p, _event_id, _received_at FROM bronze.web");
+    put_file(f, "models/a/lists.sql",
+        "/* cupel\nkind: stream\nkey: [p]\nemit: {stream: web, columns: [q]}\n*/\nSELECT payload AS p, _event_id, _received_at FROM bronze.web");
+    put_file(f, "models/a/rows.sql", "/* cupel\nkind: full\n*/\nSELECT 1 AS RowID FROM bronze.web");
+    put_file(f, "models/a/b__next.sql", "/* cupel\nkind: full\n*/\nSELECT 1 AS x FROM bronze.web");
+    put_file(f, "models/memory/b.sql", "/* cupel\nkind: full\n*/\nSELECT 1 AS x FROM bronze.web");
+    open_flow(f);
+    expect_problems(f,
+        (const char *const[]){"models/a/ends.sql:1:1: deletes: syntax error at or near \")\"", "models/a/emits.sql:1:1: emit.columns, two: syntax error",
+            "models/a/emits.sql:1:1: emit.columns, gone: Table \"new\" does not have a column named \"q\"",
+            "models/a/lists.sql:1:1: emit.columns: the SELECT gives no column q", "models/a/rows.sql:4:1: RowID is a column of Cupel's own",
+            "models/a/b__next.sql: names have no __", "models/memory/b.sql: the schema memory is Cupel's own", NULL});
+    rows_are(f, "SELECT schema_name FROM duckdb_schemas() WHERE schema_name = 'evil'", "[]");
+}
+
 static char *inputs_of(struct fixture *f, const char *model) {
     const struct flow_model *m = flow_find(f->flow, model);
     assert_non_null(m);
@@ -171,6 +195,49 @@ static const char bucket_model[] =
 static const char by_model[] = "/* cupel\nkind: incremental\nby: [id]\nkey: [id]\nemit: {stream: alerts, type: big, columns: [id, v], when: \"new.v > 10 AND "
                                "(old.v IS NULL OR old.v <= 10)\"}\n*/\nSELECT id, v * 2 AS v FROM silver.web";
 static const char full_model[] = "/* cupel\nkind: full\n*/\nSELECT count(*) AS n FROM silver.web";
+
+/* One event with a time that no calendar has must not stop the model. */
+static void any_time_has_its_bucket(void **state) {
+    struct fixture *f = *state;
+    uint16_t web = add_stream(f, "web", 1);
+    put_file(f, "models/silver/web.sql", HEADER_WEB);
+    put_file(f, "models/gold/days.sql", bucket_model);
+    put_file(f, "models/gold/hours.sql",
+        "/* cupel\nkind: incremental\nbucket: hour\ntime: h\n*/\nSELECT date_trunc('hour', ts) AS h, sum(v) AS total FROM silver.web GROUP BY 1");
+    open_flow(f);
+    load_well(f);
+    size_t n;
+    append_one(f, web, "{\"id\":\"a\",\"at\":\"2026-01-01T10:00:00Z\",\"v\":1}");
+    (void)run_all(f, &n);
+    append_one(f, web, "{\"id\":\"b\",\"at\":\"20000-01-01T10:00:00Z\",\"v\":2}");
+    append_one(f, web, "{\"id\":\"c\",\"at\":\"0044-03-15 (BC)\",\"v\":3}");
+    append_one(f, web, "{\"id\":\"d\",\"at\":\"290000-03-15\",\"v\":4}");
+    append_one(f, web, "{\"id\":\"e\",\"at\":\"infinity\",\"v\":5}");
+    append_one(f, web, "{\"id\":\"f\",\"at\":\"2026-01-01T11:00:00Z\",\"v\":6}");
+    (void)run_all(f, &n);
+    verify_all(f);
+    rows_are(f, "SELECT total FROM warehouse.gold.days WHERE day = DATE '2026-01-01'", "[{\"total\":7}]");
+}
+
+/* a:b and c are another key than a and b:c, and NULL is another than nothing. */
+static void events_have_keys_of_their_own(void **state) {
+    struct fixture *f = *state;
+    uint16_t web = add_stream(f, "web", 1);
+    put_file(f, "models/a/pairs.sql",
+        "/* cupel\nkind: stream\nkey: [a, b]\nemit: {stream: web, columns: [a]}\n*/\n"
+        "SELECT payload->>'$.a' AS a, payload->>'$.b' AS b, _event_id, _received_at FROM bronze.web");
+    open_flow(f);
+    load_well(f);
+    size_t n;
+    append_one(f, web, "{\"a\":\"first\"}");
+    (void)run_all(f, &n);
+    append_one(f, web, "{\"a\":\"a:b\",\"b\":\"c\"}");
+    append_one(f, web, "{\"a\":\"a\",\"b\":\"b:c\"}");
+    append_one(f, web, "{\"a\":\"\",\"b\":\"c\"}");
+    append_one(f, web, "{\"a\":null,\"b\":\"c\"}");
+    (void)run_all(f, &n);
+    rows_are(f, "SELECT count(DISTINCT payload->>'$.key') AS keys, count(DISTINCT id) AS ids FROM warehouse.cupel.outbox", "[{\"keys\":4,\"ids\":4}]");
+}
 
 static void chains_restate_what_changed(void **state) {
     struct fixture *f = *state;
@@ -406,6 +473,9 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(all_problems_in_one_run, set_up, tear_down),
         cmocka_unit_test_setup_teardown(circles_are_told, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(headers_cannot_speak_for_others, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(any_time_has_its_bucket, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(events_have_keys_of_their_own, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_graph_is_the_syntax_trees, set_up, tear_down),
         cmocka_unit_test(macros_are_part_of_the_sql),
         cmocka_unit_test_setup_teardown(streams_may_not_join, set_up, tear_down),
