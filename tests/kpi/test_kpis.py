@@ -19,6 +19,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "e2e")]
 
 import compare  # noqa: E402
+import hostile  # noqa: E402
 import lib  # noqa: E402
 from export import Server  # noqa: E402
 
@@ -214,6 +215,21 @@ def test_freshness(make_shop):
     shop = make_shop()
     shop.simulate("--days", 1, "--scale", 1, "--seed", 5)
     shop.check(freshness=True)
+
+
+def test_hostile_values(make_shop):
+    """Each value in every field: read, null or quarantined as the definitions say."""
+    shop = make_shop()
+    hostile.send(shop.project)
+    shop.check()
+    shop.accounts()
+
+
+@pytest.mark.xfail(reason="the pack does not trim a line end behind a number", strict=False)
+def test_a_line_end_behind_a_number(make_shop):
+    shop = make_shop()
+    shop.project.post("web_traffic", {"session_id": "s", "page": "/", "user_id": "3\n", "timestamp": hostile.T0})
+    shop.check()
 
 
 def kill_now_and_then(shop, times, seed):
