@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from lib import wait_until
 
 YAML = "project: e\nlisten: 127.0.0.1:0\nstreams:\n  sales: {partitions: 1, key: id}\nsources:\n  - {name: pos, type: landing, path: landing/pos, table: bronze.pos}\n"
 MODEL = """/* cupel
@@ -217,3 +218,23 @@ def test_what_cannot_be_redriven(p):
     assert [r["_row"] for r in quarantine(p, "bronze.pos")] == [2]
     refused = p.cli("quarantine", "redrive", "bronze.pos", check=False)
     assert refused.returncode == 1 and "file" in refused.stderr
+
+
+def test_over_http_while_the_server_runs(p):
+    expect(p, BETWEEN % 10)
+    p.start()
+    p.post_ndjson("sales", [{"id": "a", "quantity": 5}, {"id": "b", "quantity": 50}])
+
+    def waiting():
+        answer = p.get("/v1/quarantine/silver.sales")
+        return answer.json()["rows"] if answer.status_code == 200 else None
+
+    found = wait_until(waiting, what="the quarantined row")
+    assert [json.loads(r["_raw"])["id"] for r in found] == ["b"]
+    expect(p, BETWEEN % 100)
+    assert p.request("POST", "/v1/reload").status_code == 200
+    wait_until(lambda: p.request("POST", "/v1/quarantine/silver.sales/redrive").json().get("after") == 0, what="the corrected expectations", every_s=0.5)
+    assert p.sql("SELECT id, quantity FROM silver.sales ORDER BY id") == [{"id": "a", "quantity": 5}, {"id": "b", "quantity": 50}]
+    assert p.request("POST", "/v1/quarantine/silver.nothing/redrive").status_code == 404
+    assert "0 in quarantine before" in p.cli("quarantine", "redrive", "silver.sales").stdout
+    assert json.loads(p.cli("profile", "silver.sales", "--json").stdout)["rows"] == 2
