@@ -365,12 +365,21 @@ static void show_value(const struct yaml_node *node, struct buf *out, int depth)
     buf_char(out, node->kind == YAML_LIST ? ']' : '}');
 }
 
-/* "type(quantity, min_value: 1)", told from others alike by a number. */
+/* The first line of notes. */
+static void put_line(const char *text, struct buf *out) {
+    for (size_t i = 0; text[i] && text[i] != '\n'; i++) {
+        if (i >= 200 && ((unsigned char)text[i] & 0xC0) != 0x80) return; /* whole characters */
+        buf_char(out, (unsigned char)text[i] < 0x20 ? ' ' : text[i]);
+    }
+}
+
+/* "type(quantity, min_value: 1)", of a query with notes "type(those)"; told from others alike by a number. */
 static const char *make_label(struct expect_reader *r, const struct expectation *e) {
     BUF_SCOPE(label);
     buf_printf(&label, "%s(", e->type);
-    bool any = false;
-    for (size_t i = 0; i < e->values->n; i++) {
+    bool any = false, told = e->notes && yaml_get(e->values, "unexpected_rows_query");
+    if (told) put_line(e->notes, &label);
+    for (size_t i = 0; i < e->values->n && !told; i++) {
         const struct yaml_pair *pair = &e->values->pairs[i];
         if (NAMED(common_names, pair->key) && !str_is(pair->key, "row_condition")) continue;
         if (NAMED(ignored_names, pair->key) || pair->value->is_null) continue;

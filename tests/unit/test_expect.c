@@ -485,7 +485,8 @@ static void labels_are_unique_and_tables_are_listed(void **state) {
         "expectations:\n  - expect_column_values_to_be_unique: {column: id}\n  - expect_column_values_to_be_unique: {column: id}\n"
         "  - expect_column_values_to_exist_in_table: {column: name, table: ref.names}\n  - expect_column_values_to_exist_in_table: {column: id, table: "
         "ref.names}\n"
-        "  - unexpected_rows_expectation: {unexpected_rows_query: 'SELECT * FROM {table}'}\n");
+        "  - unexpected_rows_expectation: {unexpected_rows_query: 'SELECT * FROM {table}', notes: \"never\\nbecause\"}\n");
+    assert_string_equal(suite->list[4].label, "unexpected_rows_expectation(never)");
     assert_string_equal(suite->list[1].label, "expect_column_values_to_be_unique(id) #2");
     assert_int_equal(suite->tables_n, 1);
     assert_string_equal(suite->tables[0], "ref.names");
