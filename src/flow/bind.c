@@ -262,6 +262,22 @@ static enum status check_emit_columns(struct binder *b, struct model *m, const c
     return st;
 }
 
+static bool is_made_from(const struct model *m, const char *stream) {
+    for (size_t i = 0; i < m->pub.inputs_n; i++) {
+        if (strcmp(m->pub.inputs[i].schema, "bronze") == 0 && strcmp(m->pub.inputs[i].name, stream) == 0) return true;
+    }
+    bool found = false; /* as deep as the graph, which has no circles here */
+    for (size_t i = 0; i < m->needs_n && !found; i++) found = is_made_from(m->needs[i], stream);
+    return found;
+}
+
+static void check_emit_stream(struct binder *b, struct model *m) {
+    if (!is_made_from(m, m->pub.emit.stream)) return;
+    b->r->problems->file = m->pub.file;
+    config_problem_add(b->r->problems, true, m->header_line, 1,
+        "emit: %s is made from the stream %s itself; without a condition that ends it, its events go round for ever", m->pub.full, m->pub.emit.stream);
+}
+
 static enum status check_conditions(struct binder *b, struct model *m, struct err *err) {
     enum status st = OK;
     BUF_SCOPE(self);
@@ -281,6 +297,7 @@ static enum status check_conditions(struct binder *b, struct model *m, struct er
         buf_text(&self, " AS new");
         if (m->pub.emit.when) st = check_condition(b, m, "emit.when", buf_cstr(&self), m->pub.emit.when, "", err);
         if (st == OK) st = check_emit_columns(b, m, buf_cstr(&self), err);
+        check_emit_stream(b, m);
     }
     return st;
 }

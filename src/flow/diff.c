@@ -97,7 +97,8 @@ static void event_object(struct buf *out, const struct run *run) {
     buf_char(out, ')');
 }
 
-/* Old and new row of a key are paired. The event's idempotency key names model, version and key: published twice it is one event. */
+/* Old and new row of a key are paired. The event's idempotency key names model, version, key and number, as keys may come twice: published twice it is one
+ * event. */
 static enum status emit_events(struct run *run, struct err *err) {
     const struct flow_model *p = &run->m->pub;
     BUF_SCOPE(sql);
@@ -116,7 +117,7 @@ static enum status emit_events(struct run *run, struct err *err) {
         sql_name(&sql, p->key[i]);
         buf_text(&sql, " END AS VARCHAR)");
     }
-    buf_text(&sql, ") AS VARCHAR)), 'event', ");
+    buf_text(&sql, ") AS VARCHAR), row_number() OVER ()), 'event', ");
     event_object(&sql, run);
     buf_printf(&sql,
         "), %lld, now() FROM (SELECT true AS cupel_is_, * FROM temp._del) AS old FULL JOIN (SELECT true AS cupel_is_, * FROM temp._ins) AS new ON ",

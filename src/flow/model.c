@@ -317,6 +317,7 @@ static void check_rules(struct model_reader *r, struct model *m) {
     if ((p->together || p->within_n || p->deletes) && !p->key_n) wrong = "together, within and deletes need a key";
     if (p->within_n && !p->together) wrong = "within needs together";
     if (p->emit.stream && !p->key_n) wrong = "emit needs a key: it pairs old and new rows";
+    if (p->emit.stream && p->together) wrong = "emit pairs an old and a new row of each key: with together a key has several";
     if (!wrong) return;
     config_problem_add(r->problems, false, m->header_line, 1, "%s", wrong);
     m->broken = true;

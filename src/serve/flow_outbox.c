@@ -117,6 +117,8 @@ static enum status publish_batch(struct node *node, size_t *published, struct er
 enum status outbox_publish(struct node *node, size_t *published, struct err *err) {
     size_t n = 0;
     enum status status;
+    struct err local = {0}; /* why an event is dropped is told in the log also when the caller does not ask */
+    if (!err) err = &local;
     *published = 0;
     do {
         status = publish_batch(node, &n, err);

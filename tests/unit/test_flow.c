@@ -58,6 +58,9 @@ static void headers_cannot_speak_for_others(void **state) {
         "SELECT payload AS p, _event_id, _received_at FROM bronze.web");
     put_file(f, "models/a/lists.sql",
         "/* cupel\nkind: stream\nkey: [p]\nemit: {stream: web, columns: [q]}\n*/\nSELECT payload AS p, _event_id, _received_at FROM bronze.web");
+    put_file(f, "models/a/together.sql",
+        "/* cupel\nkind: stream\nkey: [p]\ntogether: p\nemit: {stream: alerts, columns: [p]}\n*/\nSELECT payload AS p, _event_id, _received_at FROM "
+        "bronze.web");
     put_file(f, "models/a/rows.sql", "/* cupel\nkind: full\n*/\nSELECT 1 AS RowID FROM bronze.web");
     put_file(f, "models/a/b__next.sql", "/* cupel\nkind: full\n*/\nSELECT 1 AS x FROM bronze.web");
     put_file(f, "models/memory/b.sql", "/* cupel\nkind: full\n*/\nSELECT 1 AS x FROM bronze.web");
@@ -65,7 +68,8 @@ static void headers_cannot_speak_for_others(void **state) {
     expect_problems(f,
         (const char *const[]){"models/a/ends.sql:1:1: deletes: syntax error at or near \")\"", "models/a/emits.sql:1:1: emit.columns, two: syntax error",
             "models/a/emits.sql:1:1: emit.columns, gone: Table \"new\" does not have a column named \"q\"",
-            "models/a/lists.sql:1:1: emit.columns: the SELECT gives no column q", "models/a/rows.sql:4:1: RowID is a column of Cupel's own",
+            "models/a/lists.sql:1:1: emit.columns: the SELECT gives no column q", "models/a/together.sql:1:1: emit pairs an old and a new row",
+            "models/a/rows.sql:4:1: RowID is a column of Cupel's own", "models/a/lists.sql:1:1: warning: emit: a.lists is made from the stream web itself",
             "models/a/b__next.sql: names have no __", "models/memory/b.sql: the schema memory is Cupel's own", NULL});
     rows_are(f, "SELECT schema_name FROM duckdb_schemas() WHERE schema_name = 'evil'", "[]");
 }
@@ -224,7 +228,7 @@ static void events_have_keys_of_their_own(void **state) {
     struct fixture *f = *state;
     uint16_t web = add_stream(f, "web", 1);
     put_file(f, "models/a/pairs.sql",
-        "/* cupel\nkind: stream\nkey: [a, b]\nemit: {stream: web, columns: [a]}\n*/\n"
+        "/* cupel\nkind: stream\nkey: [a, b]\nemit: {stream: alerts, columns: [a]}\n*/\n"
         "SELECT payload->>'$.a' AS a, payload->>'$.b' AS b, _event_id, _received_at FROM bronze.web");
     open_flow(f);
     load_well(f);
