@@ -88,6 +88,12 @@ def until_rows(project, table, wanted, timeout_s=30):
     lib.wait_until(there, timeout_s, f"{wanted} rows in {table}")
 
 
+def value_or_none(project, query):
+    """None while the table is not there."""
+    answer = project.request("POST", "/v1/sql", json={"query": query, "format": "ndjson"})
+    return next(iter(json.loads(answer.text).values())) if answer.status_code == 200 else None
+
+
 def models_of(project):
     answer = project.get("/v1/models")
     assert answer.status_code == 200, answer.text
@@ -130,7 +136,7 @@ def test_models_run_by_themselves_and_in_order(shop):
     ]
     # The newest order of a key wins, and only its day is restated.
     project.post_ndjson("orders", [order(1, "20")])
-    lib.wait_until(lambda: project.value("SELECT revenue FROM sales.by_day WHERE day = '2025-11-20'") == 27.25, 20, "restated")
+    lib.wait_until(lambda: value_or_none(project, "SELECT revenue FROM sales.by_day WHERE day = '2025-11-20'") == 27.25, 20, "restated")
     idle(project)
     runs = [r for r in project.get("/v1/runs?model=sales.by_day").json()["model_runs"] if r["inserted"]]
     assert runs[0]["strategy"] == "bucket" and (runs[0]["inserted"], runs[0]["deleted"]) == (1, 1)
@@ -195,7 +201,7 @@ def test_a_failing_model_leaves_its_table_and_holds_up_only_what_reads_it(shop):
     assert project.get("/v1/runs?model=sales.broken").json()["model_runs"][0]["error"]
     model(project, "sales.broken", good)
     project.process.send_signal(1)
-    lib.wait_until(lambda: project.value("SELECT x FROM sales.broken") == 2, 30, "mended")
+    lib.wait_until(lambda: value_or_none(project, "SELECT x FROM sales.broken") == 2, 30, "mended")
     idle(project)
     assert models_of(project)["sales.broken"]["state"]["failures"] == 0
 
@@ -307,7 +313,7 @@ def test_tables_start_flows(shop):
     project.post_ndjson("orders", [order(1), order(2)])
     until_rows(project, "sales.stream", 1)
     until_rows(project, "sales.model", 1)
-    lib.wait_until(lambda: project.value("SELECT n FROM sales.model") == 2, 20, "the flow behind the model")
+    lib.wait_until(lambda: value_or_none(project, "SELECT n FROM sales.model") == 2, 20, "the flow behind the model")
     project.land("landing/pos", "a.csv", "transaction_id,store,revenue\nT1,1,2\n")
     until_rows(project, "sales.files", 1)
     time.sleep(1)
@@ -455,9 +461,9 @@ def test_events_of_models_are_published_once(shop):
         project.kill9()
         project.forget()
         project.start()
-    lib.wait_until(lambda: project.value("SELECT coalesce(sum(total), 0) AS n FROM sales.totals") == sent * 30, 60, "all orders are in")
+    lib.wait_until(lambda: value_or_none(project, "SELECT coalesce(sum(total), 0) AS n FROM sales.totals") == sent * 30, 60, "all orders are in")
     idle(project)
-    lib.wait_until(lambda: project.value("SELECT count(*) AS n FROM bronze.alerts") >= 40, 20, "all alerts")
+    lib.wait_until(lambda: value_or_none(project, "SELECT count(*) AS n FROM bronze.alerts") >= 40, 20, "all alerts")
     time.sleep(1)
     rows = project.sql("SELECT payload->>'$.customer' AS customer, payload->>'$.type' AS type, count(*) AS n FROM bronze.alerts GROUP BY ALL ORDER BY 1")
     assert len(rows) == 40 and all(r["n"] == 1 and r["type"] == "big" for r in rows), rows
@@ -485,7 +491,7 @@ def test_kill_in_the_middle_of_runs_leaves_each_row_once(shop):
         project.forget()
         project.start()
     idle(project, 60)
-    lib.wait_until(lambda: project.value("SELECT count(*) AS n FROM silver.orders") == len(truth), 60, "all orders")
+    lib.wait_until(lambda: value_or_none(project, "SELECT count(*) AS n FROM silver.orders") == len(truth), 60, "all orders")
     idle(project, 60)
     rows = project.sql("SELECT order_id, CAST(amount AS INTEGER) AS amount FROM silver.orders")
     assert {r["order_id"]: r["amount"] for r in rows} == truth and len(rows) == len(truth)
