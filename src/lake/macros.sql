@@ -38,7 +38,7 @@ CREATE OR REPLACE MACRO parse_integer(x) AS
     list_transform([null_if_blank(x)], lambda int_v:
         CASE WHEN regexp_full_match(int_v, '[+-]?[0-9]+') THEN TRY_CAST(int_v AS BIGINT)
         WHEN regexp_full_match(int_v, '[+-]?[0-9]+\.0*') THEN TRY_CAST(split_part(int_v, '.', 1) AS BIGINT)
-        WHEN regexp_full_match(int_v, '[+-]?[0-9]+(\.[0-9]{0,18})?[eE]\+?[0-9]{1,2}') AND TRY_CAST(int_v AS DECIMAL(38, 18)) % 1 = 0
+        WHEN regexp_full_match(int_v, '[+-]?[0-9]+(\.[0-9]{0,18})?[eE]\+?[0-9]{1,2}|[+-]?[0-9]+(\.[0-9]{0,9})?[eE]-[0-9]') AND TRY_CAST(int_v AS DECIMAL(38, 18)) % 1 = 0
             THEN TRY_CAST(TRY_CAST(int_v AS DECIMAL(38, 18)) AS BIGINT) END)[1];
 
 CREATE OR REPLACE MACRO parse_decimal(x) AS
@@ -108,8 +108,9 @@ CREATE OR REPLACE MACRO cupel_epoch(x) AS
 CREATE OR REPLACE MACRO parse_epoch(x) AS
     list_transform([null_if_blank(x)], lambda seconds_v:
         CASE WHEN regexp_full_match(seconds_v, '[0-9]{10}(\.[0-9]{0,6})?') THEN make_timestamptz(TRY_CAST(rpad(replace(seconds_v, '.', ''), 16, '0') AS BIGINT))
-        WHEN regexp_full_match(seconds_v, '[+-]?[0-9]{1,11}(\.[0-9]*)?') THEN cupel_epoch(seconds_v)
-        WHEN regexp_full_match(seconds_v, '[+-]?[0-9](\.[0-9]*)?[eE]\+?(0?[0-9]|10)') THEN cupel_epoch(TRY_CAST(seconds_v AS DECIMAL(38, 9))) END)[1];
+        WHEN regexp_full_match(seconds_v, '[+-]?([0-9]{1,11}(\.[0-9]*)?|\.[0-9]+)') THEN cupel_epoch(seconds_v)
+        WHEN regexp_full_match(seconds_v, '[+-]?[0-9]+(\.[0-9]*)?[eE][+-]?[0-9]{1,2}') AND abs(TRY_CAST(seconds_v AS DECIMAL(38, 9))) < 100000000000
+            THEN cupel_epoch(TRY_CAST(seconds_v AS DECIMAL(38, 9))) END)[1];
 
 CREATE OR REPLACE MACRO cupel_local_time(x) AS
     try_strptime(x, ['%d.%m.%Y', '%d.%m.%Y %H:%M', '%d.%m.%Y %H:%M:%S', '%d.%m.%Y %H:%M:%S.%f', '%d/%m/%Y', '%d/%m/%Y %H:%M', '%d/%m/%Y %H:%M:%S', '%d/%m/%Y %H:%M:%S.%f',
