@@ -416,8 +416,8 @@ static enum status make_next(struct run *run, struct err *err) {
     return run_buf(run, &sql, NULL, err);
 }
 
-/* The next slice of every bronze input: about WAVE_ROWS rows in all, spread over partitions by what is left; files of landing tables stay whole. *more false: nothing
- * is left. */
+/* The next slice of every bronze input: about WAVE_ROWS rows in all, spread over partitions by what is left; files of landing tables stay whole. *more
+ * false: nothing is left. */
 static enum status next_wave(struct run *run, const struct position *ends, struct position *slice, bool *more, struct err *err) {
     uint64_t left = 0;
     enum status st = OK;
@@ -448,10 +448,6 @@ static enum status one_wave(struct run *run, struct err *err) {
     if (st == OK) st = write_batch(run, &b, err);
     if (st == OK) st = run_sql(run, "COMMIT", NULL, err);
     run->target_empty = false;
-    if (st == OK && run->options->progress) {
-        run->result->detail = arena_printf(run->arena, "%lld rows", (long long)run->result->rows_in);
-        run->options->progress(run->options->context, run->result);
-    }
     return st;
 }
 
