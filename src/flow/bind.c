@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "flow/expect.h"
 #include "flow/flow_priv.h"
 
 #define PIECE_ROUNDS_MAX 4
@@ -197,13 +198,11 @@ static void check_header_names(struct binder *b, struct model *m) {
     }
 }
 
-/* A text of the header that goes into statements: it must not end them. DuckDB's parser decides. */
-static enum status one_expression(struct binder *b, const char *text, struct err *err) {
-    BUF_SCOPE(inner);
+/* DuckDB's parser decides: texts of users that go into statements must not end them. */
+static enum status one_select(struct binder *b, const char *text, struct err *err) {
     BUF_SCOPE(sql);
-    buf_printf(&inner, "SELECT (%s\n)", text);
     buf_text(&sql, "SELECT CAST(json_serialize_sql(");
-    sql_text(&sql, buf_cstr(&inner));
+    sql_text(&sql, text);
     buf_text(&sql, ") AS VARCHAR) AS tree");
     json_t *rows;
     enum status st = work_rows(b->work, buf_cstr(&sql), &rows, err);
@@ -216,6 +215,12 @@ static enum status one_expression(struct binder *b, const char *text, struct err
     st = graph_read_tree(b->r->arena, scratch, str_of(tree ? tree : ""), &at, &error_at, err);
     json_decref(rows);
     return st;
+}
+
+static enum status one_expression(struct binder *b, const char *text, struct err *err) {
+    BUF_SCOPE(sql);
+    buf_printf(&sql, "SELECT (%s\n)", text);
+    return one_select(b, buf_cstr(&sql), err);
 }
 
 /* A condition of the header over rows of `from`. */
@@ -392,6 +397,58 @@ enum status bind_models(struct binder *b, struct err *err) {
     const char *file = b->r->problems->file;
     enum status st = make_bronze(b, err);
     for (size_t i = 0; i < b->set->n && st == OK; i++) st = bind_model(b, b->set->models[i], err);
+    b->r->problems->file = file;
+    return st;
+}
+
+/* ---- expectations ---- */
+
+#define FAILURES_HEAD "INSERT INTO this.failures (row, expectation)\n"
+
+/* Its statement as a run makes it, over a stand-in of the batch. */
+static void expectation_sql(const struct model *m, const struct expectation *e, struct buf *out) {
+    struct expect_suite one = *m->suite;
+    one.list = e;
+    one.n = 1;
+    struct expect_batch batch = {
+        .part = EXPECT_ONLY_TABLE, .rows = "this.batch", .failures = "this.failures", .columns = m->pub.columns, .columns_n = m->pub.columns_n};
+    if (e->scope == EXPECT_TABLE)
+        expect_results_sql(&one, &batch, out);
+    else
+        expect_failures_sql(&one, &batch, out);
+}
+
+static enum status bind_expectation(struct binder *b, struct model *m, const struct expectation *e, struct err *err) {
+    BUF_SCOPE(sql);
+    struct err local;
+    struct flow_column *columns;
+    size_t n, head = strlen(FAILURES_HEAD);
+    expectation_sql(m, e, &sql);
+    while (sql.n && strchr("; \n", sql.p[sql.n - 1])) sql.n--;
+    const char *select = buf_cstr(&sql);
+    if (strncmp(select, FAILURES_HEAD, head) == 0) select += head;
+    enum status st = e->row_condition ? one_expression(b, e->row_condition, &local) : OK;
+    if (st == OK) st = one_select(b, select, &local);
+    if (st == OK) st = describe(b, select, &columns, &n, &local);
+    if (st == OK || !is_users_fault(st)) return st == OK ? OK : err_set(err, st, "%s", local.text);
+    const char *message;
+    int line, column;
+    (void)engine_error_place(b->r->arena, select, local.text, &message, &line, &column);
+    b->r->problems->file = m->suite->file;
+    config_problem_add(b->r->problems, false, e->line, e->column_at, "%s: %s", e->type, message);
+    return OK;
+}
+
+enum status bind_suites(struct binder *b, struct err *err) {
+    must(b && b->work && b->set);
+    const char *file = b->r->problems->file;
+    enum status st = OK;
+    for (size_t i = 0; i < b->set->n && st == OK; i++) {
+        struct model *m = b->set->models[i];
+        if (!m->suite || !m->pub.bound) continue;
+        st = make_table(b, "this", "batch", m->pub.columns, m->pub.columns_n, true, err);
+        for (size_t k = 0; k < m->suite->n && st == OK; k++) st = bind_expectation(b, m, &m->suite->list[k], err);
+    }
     b->r->problems->file = file;
     return st;
 }

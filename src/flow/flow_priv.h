@@ -161,6 +161,8 @@ struct binder {
 
 /* Gives every model its columns; problems are said. Fails only for reasons of the machine. */
 enum status bind_models(struct binder *b, struct err *err);
+/* Binds every expectation as a run would ask it. For models that bound well: their tables must be there. */
+enum status bind_suites(struct binder *b, struct err *err);
 /* {'name': 'TYPE', …} as CSV options of a reference: the SELECT over its file. In the arena. */
 const char *reference_sql(struct arena *arena, const struct model *m);
 /* Hash of the file and its settings as they are now. */

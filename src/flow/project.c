@@ -328,11 +328,10 @@ static enum status look_at_models(struct loading *l, struct engine_work *work, c
     enum status st = read_trees(l, work, err);
     if (st != OK) return st;
     graph_resolve(&l->reader, l->set, bronze);
-    if (work) {
-        struct binder binder = {.r = &l->reader, .set = l->set, .work = work, .bronze = bronze};
-        st = bind_models(&binder, err);
-    }
+    struct binder binder = {.r = &l->reader, .set = l->set, .work = work, .bronze = bronze};
+    if (work) st = bind_models(&binder, err);
     if (st == OK) check_suites(l);
+    if (st == OK && work && !l->reader.problems->errors) st = bind_suites(&binder, err);
     l->set->pub = arena_new_array(l->reader.arena, const struct flow_model *, l->set->n + 1);
     for (size_t i = 0; i < l->set->n && st == OK; i++) {
         model_finish(l->reader.arena, l->set->models[i], l->flow->options.timezone);

@@ -200,6 +200,36 @@ static const char by_model[] = "/* cupel\nkind: incremental\nby: [id]\nkey: [id]
                                "(old.v IS NULL OR old.v <= 10)\"}\n*/\nSELECT id, v * 2 AS v FROM silver.web";
 static const char full_model[] = "/* cupel\nkind: full\n*/\nSELECT count(*) AS n FROM silver.web";
 
+/* Each is asked as a run would ask it, and cannot be more than one question. */
+static void expectations_are_bound(void **state) {
+    struct fixture *f = *state;
+    (void)add_stream(f, "web", 1);
+    put_file(f, "reference/stores.csv", "store,name\n1,a\n2,b\n");
+    put_file(f, "models/silver/web.sql", HEADER_WEB);
+    put_file(f, "expectations/silver.web.yaml",
+        "table: silver.web\non_fail: warn\nexpectations:\n"
+        "  - expect_column_values_to_not_be_null: {column: v, row_condition: \"no_such > 1\"}\n"
+        "  - expect_column_values_to_not_be_null: {column: id, row_condition: \"true); CREATE SCHEMA warehouse.evil; SELECT (true\"}\n"
+        "  - expect_column_values_to_not_be_null: {column: ts, row_condition: \"v > 1 AND op <> ');'\"}\n"
+        "  - unexpected_rows_expectation: {unexpected_rows_query: \"SELECT * FROM {batch} WHERE gone\"}\n"
+        "  - unexpected_rows_expectation: {unexpected_rows_query: \"SELECT * FROM {batch}) AS x; CREATE SCHEMA warehouse.evil; SELECT 1 FROM (SELECT 1\"}\n"
+        "  - unexpected_rows_expectation: {unexpected_rows_query: \"SELECT * FROM {batch} JOIN ref.stores ON store = v\"}\n"
+        "  - expect_column_values_to_exist_in_table: {column: v, table: ref.stores, table_column: nome}\n"
+        "  - expect_table_row_count_to_be_between: {min_value: 0}\n");
+    open_flow(f);
+    expect_problems(f,
+        (const char *const[]){"expectations/silver.web.yaml:4:5: expect_column_values_to_not_be_null: Referenced column \"no_such\" not found",
+            "expectations/silver.web.yaml:5:5: expect_column_values_to_not_be_null: Only SELECT",
+            "expectations/silver.web.yaml:7:5: unexpected_rows_expectation: Referenced column \"gone\" not found",
+            "expectations/silver.web.yaml:8:5: unexpected_rows_expectation: ", "expectations/silver.web.yaml:10:5: expect_column_values_to_exist_in_table: ",
+            NULL});
+    char *text = load(f);
+    assert_null(strstr(text, "yaml:6:"));
+    assert_null(strstr(text, "yaml:9:"));
+    assert_null(strstr(text, "yaml:11:"));
+    rows_are(f, "SELECT schema_name FROM duckdb_schemas() WHERE schema_name = 'evil'", "[]");
+}
+
 /* One event with a time that no calendar has must not stop the model. */
 static void any_time_has_its_bucket(void **state) {
     struct fixture *f = *state;
@@ -478,6 +508,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test_setup_teardown(all_problems_in_one_run, set_up, tear_down),
         cmocka_unit_test_setup_teardown(circles_are_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(headers_cannot_speak_for_others, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(expectations_are_bound, set_up, tear_down),
         cmocka_unit_test_setup_teardown(any_time_has_its_bucket, set_up, tear_down),
         cmocka_unit_test_setup_teardown(events_have_keys_of_their_own, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_graph_is_the_syntax_trees, set_up, tear_down),
