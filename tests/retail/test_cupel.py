@@ -137,11 +137,15 @@ def test_alert_events(shop):
     step(stock("2026-03-02 09:00:00", 1, 1, 50), stock("2026-03-02 11:30:00", 1, 1, 50), stock("2026-03-02 10:30:00", 2, 1, 0))
     step(levels(("2026-03-03 12:00:00", 1, 1, 50), ("2026-03-03 12:00:00", 2, 1, 10), ("2026-03-03 12:00:00", 3, 1, 60)))
     step(stock("2026-03-03 13:00:00", 1, 1, 40))
+    both = [stock("2026-03-03 14:00:00", 2, 1, 50)[1], stock("2026-03-03 15:00:00", 2, 1, 3)[1]]
+    assert shop.post("inventory", both).status_code == 202  # together: left and back again between two runs
+    shop.run()
     wanted = [
         ("stockout", 1, 1, "out_of_stock", "2026-03-02 10:00:00", 0, 10),
         ("stockout", 1, 1, "low_stock", "2026-03-02 11:00:00", 5, 10),
         ("stockout", 1, 1, "recovered", "2026-03-03 12:00:00", 50, 10),
         ("stockout", 2, 1, "low_stock", "2026-03-03 12:00:00", 10, 10),
+        ("stockout", 2, 1, "low_stock", "2026-03-03 15:00:00", 3, 10),
     ]
     wait_until(lambda: len(alerts(shop)) >= len(wanted), 20, "alerts are published")
     shop.run("--full-refresh")

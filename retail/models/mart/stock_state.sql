@@ -8,7 +8,10 @@ emit:
   stream: alerts
   type: stockout
   columns: [product_id, warehouse_id, status, since, stock_level, restock_threshold]
-  when: (new.status IN ('out_of_stock', 'low_stock') AND old.status IS DISTINCT FROM new.status) OR (new.status = 'recovered' AND old.status IN ('out_of_stock', 'low_stock'))
+  # The same status again with a later begin than all that was known: it was left and came back between two runs. Late observations cannot do that.
+  when: >
+    (new.status IN ('out_of_stock', 'low_stock') AND (old.status IS DISTINCT FROM new.status OR new.since > old.observed_at))
+    OR (new.status = 'recovered' AND old.status IN ('out_of_stock', 'low_stock'))
 description: The present status of each product in each warehouse and since when it is unbroken. A change of it is an event of the stream alerts
 columns:
   product_id: Product
