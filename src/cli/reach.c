@@ -221,7 +221,7 @@ static enum status status_of_code(int code) {
 
 static enum status take_problem(const struct http_result *result, struct err *err) {
     json_error_t unused;
-    json_t *problem = json_loadb(result->body.p, result->body.n, 0, &unused);
+    json_t *problem = json_loadb(result->body.p, result->body.n, JSON_ALLOW_NUL, &unused);
     const char *detail = json_string_value(json_object_get(problem, "detail")), *title = json_string_value(json_object_get(problem, "title"));
     enum status status = err_set(err, status_of_code(result->code), "%s", detail ? detail : title ? title : "the server refused");
     if (!detail && !title && err) err_set(err, status, "the server answered with code %d", result->code);
@@ -273,7 +273,7 @@ enum status reach_json(struct reach *reach, const struct ask *ask, json_t **out,
     json_error_t error;
     enum status status = reach_ask(reach, ask, &text, NULL, err);
     if (status != OK) return status;
-    json_t *tree = json_loadb(text.p, text.n, JSON_DECODE_ANY, &error);
+    json_t *tree = json_loadb(text.p, text.n, JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
     if (!tree) return err_set(err, E_INTERNAL, "%s answered with something that is not JSON: %s", ask->path, error.text);
     *out = tree;
     return OK;

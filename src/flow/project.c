@@ -79,7 +79,7 @@ static enum status load_schema(struct loading *l, const char *schema, struct err
     enum status st = list_dir(l, dir_of(l, arena_printf(l->reader.arena, "models/%s", schema)), &entries, &n, err);
     for (size_t i = 0; i < n && st == OK; i++) {
         const char *name = stem(l->reader.arena, entries[i].name, ".sql");
-        if (!name || entries[i].stat.is_dir) continue;
+        if (!name || !entries[i].stat.is_file) continue; /* a pipe would wait for ever */
         const char *file = arena_printf(l->reader.arena, "models/%s/%s.sql", schema, name);
         struct str text;
         l->reader.problems->file = file;

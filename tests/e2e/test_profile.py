@@ -125,3 +125,11 @@ def test_an_empty_table(make_project):
     assert found["rows"] == 0 and all(c["nulls"] == 0 for c in found["columns"])
     assert "0 rows" in project.cli("profile", "bronze.events").stdout
     project.cli("profile", "bronze.events", "--html", project.dir / "e.html")
+
+
+def test_a_nul_in_a_text_stops_nothing(p):
+    p.cli("put", "events", "-", input=json.dumps({"id": 900, "shop": "A\0B"}) + "\n")
+    p.cli("flow", "run")
+    shop = [c for c in json.loads(p.cli("profile", "silver.events", "--json").stdout)["columns"] if c["name"] == "shop"]
+    assert shop[0]["min"] == "A\0B"
+    assert "silver.events: 501 rows" in p.cli("profile", "silver.events").stdout

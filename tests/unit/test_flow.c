@@ -1,4 +1,6 @@
 /* Models: files, graph, binding, and runs of every strategy with a real engine. */
+#include <sys/stat.h>
+
 #include "flow_fixture.h"
 
 #include "host/thread.h"
@@ -63,6 +65,7 @@ static void headers_cannot_speak_for_others(void **state) {
         "bronze.web");
     put_file(f, "models/a/rows.sql", "/* cupel\nkind: full\n*/\nSELECT 1 AS RowID FROM bronze.web");
     put_file(f, "models/a/b__next.sql", "/* cupel\nkind: full\n*/\nSELECT 1 AS x FROM bronze.web");
+    assert_int_equal(mkfifo(below(f, "models/a/pipe.sql"), 0600), 0); /* is no file: reading it would wait for ever */
     put_file(f, "models/memory/b.sql", "/* cupel\nkind: full\n*/\nSELECT 1 AS x FROM bronze.web");
     open_flow(f);
     expect_problems(f,
