@@ -51,7 +51,7 @@ void flow_close(struct flow **flow) {
         arena_free(&arena);
     }
     canceller_free(&f->canceller);
-    state_forget(f);
+    state_clear(f);
     map_free(&f->running);
     free_values(&f->positions);
     free_values(&f->versions);

@@ -198,6 +198,7 @@ struct flow {
     struct map *running; /* full name -> anything: a run of it is under way */
     /* What the warehouse says, as far as this process knows: read once, then kept up to date by every commit; forgotten when a commit's end is not known. */
     bool state_known;
+    uint64_t notes; /* commits noted: what was read while one was noted may be older than it */
     int64_t version; /* last one given out */
     struct map *positions; /* "model input" -> struct position */
     struct map *versions; /* table -> struct table_state */

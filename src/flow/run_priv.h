@@ -169,7 +169,8 @@ enum status run_verify(struct run *run, struct err *err);
 /* ---- knowledge of the warehouse ---- */
 
 enum status state_load(struct flow *flow, struct err *err); /* fine when known */
-void state_forget(struct flow *flow);
+void state_forget(struct flow *flow); /* it is read again before the next run */
+void state_clear(struct flow *flow); /* frees it */
 /* Copies; false: nothing is known of it. */
 bool state_position(struct flow *flow, struct arena *arena, const char *model, const char *input, struct position *out);
 bool state_table(struct flow *flow, const char *table, struct table_state *out);

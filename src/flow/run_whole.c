@@ -41,7 +41,7 @@ static enum status read_whole(struct run *run, struct err *err) {
 enum status table_replace(struct run *run, struct err *err) {
     BUF_SCOPE(sql);
     buf_printf(&sql, "DROP TABLE IF EXISTS %s; DROP TABLE IF EXISTS %s; DROP TABLE IF EXISTS %s", run->m->table, run->m->old_table, run->m->gone_table);
-    enum status st = run->exists ? run_buf(run, &sql, NULL, err) : OK;
+    enum status st = run_buf(run, &sql, NULL, err); /* also where none is known of: rows must never be added to those of a table nobody knew */
     return st == OK ? table_ensure(run, err) : st;
 }
 

@@ -26,16 +26,22 @@ static void clear(struct map **map, bool positions) {
     *map = map_new();
 }
 
-static void forget_locked(struct flow *flow) {
+static void clear_locked(struct flow *flow) {
     clear(&flow->positions, true);
     clear(&flow->versions, false);
     clear(&flow->built, false);
+}
+
+void state_clear(struct flow *flow) {
+    WITH_LOCK(&flow->lock);
+    clear_locked(flow);
     flow->state_known = false;
 }
 
+/* What is there stays until it is read again: another model's run may be looking at its own, and nothing would mean to it that it has no table. */
 void state_forget(struct flow *flow) {
     WITH_LOCK(&flow->lock);
-    forget_locked(flow);
+    flow->state_known = false;
 }
 
 static char *pair_key(struct arena *arena, const char *model, const char *input) { return arena_printf(arena, "%s %s", model, input); }
@@ -127,7 +133,14 @@ static void take_built(struct flow *flow, const json_t *rows) {
     }
 }
 
-static enum status read_state(struct flow *flow, struct engine_work *work, struct err *err) {
+static uint64_t notes_of(struct flow *flow) {
+    WITH_LOCK(&flow->lock);
+    return flow->notes;
+}
+
+/* *again: a run committed meanwhile, and what was read may be from before that; it was not taken. */
+static enum status read_state(struct flow *flow, struct engine_work *work, bool *again, struct err *err) {
+    uint64_t notes = notes_of(flow);
     json_t *positions = NULL, *versions = NULL, *built = NULL, *last = NULL;
     /* The feed keeps a week, and of each table its newest change and newest rebuild. */
     enum status st = work_rows(work,
@@ -148,13 +161,16 @@ static enum status read_state(struct flow *flow, struct engine_work *work, struc
     }
     if (st == OK) {
         WITH_LOCK(&flow->lock); /* in a block of its own: the rows are freed outside */
-        forget_locked(flow);
-        take_positions(flow, positions);
-        take_versions(flow, versions);
-        take_built(flow, built);
+        *again = flow->notes != notes;
+        if (!*again) {
+            clear_locked(flow);
+            take_positions(flow, positions);
+            take_versions(flow, versions);
+            take_built(flow, built);
+            flow->state_known = true;
+        }
         int64_t version = cell_int(json_array_get(last, 0), "v");
         if (version > flow->version) flow->version = version;
-        flow->state_known = true;
     }
     json_decref(positions);
     json_decref(versions);
@@ -176,7 +192,10 @@ enum status state_load(struct flow *flow, struct err *err) {
     struct engine_work *work;
     enum status st = engine_work_begin(flow->options.engine, NULL, NULL, 0, 0, &work, err);
     if (st != OK) return st;
-    st = read_state(flow, work, err);
+    for (bool again = true; st == OK && again;) {
+        again = false;
+        st = read_state(flow, work, &again, err);
+    }
     engine_work_end(&work);
     return st;
 }
@@ -236,6 +255,7 @@ void state_note_run(struct run *run, bool changed, bool rebuilt) {
     struct flow *flow = run->flow;
     ARENA_SCOPE(arena);
     WITH_LOCK(&flow->lock);
+    flow->notes++;
     for (size_t i = 0; i < run->inputs_n; i++) {
         const struct run_input *in = &run->inputs[i];
         position_free(map_put(flow->positions, str_of(pair_key(arena, run->m->pub.full, in->in->full)), position_copy(&in->to)));
