@@ -224,8 +224,8 @@ static enum status no_flow(const struct schedule *s, const char *name, struct er
         best = distance;
         nearest = s->config->flows[i].name;
     }
-    return nearest ? err_set(err, E_NOT_FOUND, "there is no flow %.100s; did you mean %s?", name, nearest)
-                   : err_set(err, E_NOT_FOUND, "there is no flow %.100s under `flows:` in cupel.yaml", name);
+    if (nearest) return err_set(err, E_NOT_FOUND, "there is no flow %.100s; did you mean %s?", name, nearest);
+    return err_set(err, E_NOT_FOUND, "there is no flow %.100s under `flows:` in cupel.yaml", name);
 }
 
 enum status schedule_run_flow(struct schedule *s, const char *flow, const char *cause, char id[SCHEDULE_RUN_ID_MAX], struct err *err) {

@@ -154,7 +154,7 @@ bool run_read_request(struct run *run, const char *json) {
     size_t n = strlen(json), models = 0;
     char *padded = arena_zalloc(scratch, n + JSON_PADDING + 1), name[32];
     struct str text;
-    memcpy(padded, json, n);
+    memcpy(padded, json, n + 1);
     struct json_scanner *scanner = json_scanner_new(n + JSON_PADDING);
     bool good = json_scan(scanner, str_make(padded, n), NULL) == OK && json_scan_kind(scanner) == '{';
     if (good) {

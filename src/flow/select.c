@@ -62,8 +62,8 @@ static enum status nothing_fits(const struct selection *s, struct str text, stru
         best = distance;
         nearest = s->models[i]->full;
     }
-    return err_set(err, E_NOT_FOUND, "no model fits \"" STR_FMT "\"%s%s%s", STR_ARG(str_head(text, 100)), nearest ? "; did you mean " : "",
-        nearest ? nearest : "", nearest ? "?" : "");
+    if (nearest) return err_set(err, E_NOT_FOUND, "no model fits \"" STR_FMT "\"; did you mean %s?", STR_ARG(str_head(text, 100)), nearest);
+    return err_set(err, E_NOT_FOUND, "no model fits \"" STR_FMT "\"", STR_ARG(str_head(text, 100)));
 }
 
 static enum status choose(struct selection *s, struct arena *arena, struct str selector, struct err *err) {

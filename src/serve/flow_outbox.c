@@ -1,4 +1,5 @@
 /* Events that models emit: from the warehouse's outbox into streams. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/assert.h"
@@ -33,12 +34,11 @@ struct outbox {
 /* A JSON string without its quotes and escapes. */
 static enum status text_of(struct arena *arena, struct str raw, struct str *out, struct err *err) {
     struct json_scanner *scanner = json_scanner_new(raw.n + 16);
-    char *wrapped = arena_zalloc(arena, raw.n + 16 + JSON_PADDING);
-    memcpy(wrapped, "{\"v\":", 5);
-    memcpy(wrapped + 5, raw.p, raw.n);
-    wrapped[5 + raw.n] = '}';
+    size_t cap = raw.n + 16 + JSON_PADDING;
+    char *wrapped = arena_zalloc(arena, cap);
+    size_t n = (size_t)snprintf(wrapped, cap, "{\"v\":" STR_FMT "}", STR_ARG(raw));
     struct str value;
-    enum status status = json_scan(scanner, str_make(wrapped, raw.n + 6), err);
+    enum status status = json_scan(scanner, str_make(wrapped, n), err);
     if (status == OK && !json_scan_path(scanner, STR("v"), &value)) status = err_set(err, E_INTERNAL, "a row of the outbox is not readable");
     if (status == OK) *out = arena_str(arena, value);
     json_scanner_free(&scanner);
