@@ -99,7 +99,9 @@ static void give_up(struct child *child, duckdb_connection connection, const cha
     const char *end = strchr(why, '\n');
     int n = end ? (int)(end - why) : (int)strlen(why);
     child->warehouse_status = status == E_NO_SPACE || status == E_UNSUPPORTED ? status : E_CORRUPT;
-    child->warehouse_why = mem_printf("the warehouse %s cannot be opened: %.*s", path, n, why);
+    bool damaged = child->warehouse_status == E_CORRUPT;
+    child->warehouse_why = mem_printf("the warehouse %s cannot be opened: %.*s%s", path, n, why,
+        damaged ? "; when it is damaged, move it and its .wal away with Cupel stopped, and cupel flow run makes its tables again from bronze" : "");
     log_error("engine", "the warehouse cannot be opened; tables of the lake can be read all the same", LOG_STR("path", path), LOG_STR("error", why), NULL);
 }
 
