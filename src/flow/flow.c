@@ -12,6 +12,7 @@ enum status flow_open(const struct flow_options *options, struct flow **out, str
     struct flow *flow = mem_zalloc(sizeof *flow);
     flow->arena = arena_new();
     flow->options = *options;
+    flow->wave_rows = WAVE_ROWS;
     flow->options.dir = arena_strdup(flow->arena, options->dir);
     flow->options.timezone = arena_strdup(flow->arena, options->timezone ? options->timezone : "UTC");
     mutex_init(&flow->load_lock);

@@ -177,6 +177,7 @@ void model_finish(struct arena *arena, struct model *m, const char *timezone);
 /* ---- the flow ---- */
 
 #define POSITION_PARTITIONS_MAX 1024
+#define WAVE_ROWS 2000000
 
 /* How far a model has read an input. Which members count depends on the input. */
 struct position {
@@ -190,6 +191,7 @@ struct position {
 struct flow {
     struct flow_options options; /* texts are copies */
     struct arena *arena;
+    uint64_t wave_rows; /* of bronze, in one wave of a rebuild */
     mutex load_lock; /* one flow_load at a time */
     mutex state_lock; /* one reading of the warehouse's state at a time */
     mutex lock; /* guards all below */

@@ -17,7 +17,6 @@
 #include "flow/flow_priv.h"
 
 #define ATTEMPTS_MAX 3
-#define WAVE_ROWS 2000000u
 #define INTERVALS_MAX 16
 
 struct run_input {

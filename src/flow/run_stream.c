@@ -416,10 +416,10 @@ static enum status make_next(struct run *run, struct err *err) {
     return run_buf(run, &sql, NULL, err);
 }
 
-/* The next slice of every bronze input: about WAVE_ROWS rows in all, spread over partitions by what is left; files of landing tables stay whole. *more
+/* The next slice of every bronze input: about wave_rows in all, spread over partitions by what is left; files of landing tables stay whole. *more
  * false: nothing is left. */
 static enum status next_wave(struct run *run, const struct position *ends, struct position *slice, bool *more, struct err *err) {
-    uint64_t left = 0;
+    uint64_t left = 0, wave = run->flow->wave_rows;
     enum status st = OK;
     for (size_t i = 0; i < run->inputs_n; i++) {
         for (uint16_t p = 0; p < ends[i].offsets_n; p++) left += ends[i].offsets[p] - run->inputs[i].from.offsets[p];
@@ -427,7 +427,7 @@ static enum status next_wave(struct run *run, const struct position *ends, struc
     for (size_t i = 0; i < run->inputs_n; i++) {
         for (uint16_t p = 0; p < ends[i].offsets_n; p++) {
             uint64_t here = ends[i].offsets[p] - run->inputs[i].from.offsets[p];
-            uint64_t share = left <= WAVE_ROWS ? here : (uint64_t)((double)here / (double)left * WAVE_ROWS) + 1;
+            uint64_t share = left <= wave ? here : (uint64_t)((double)here / (double)left * (double)wave) + 1;
             slice[i].offsets[p] = run->inputs[i].from.offsets[p] + (share < here ? share : here);
         }
         const struct run_input *in = &run->inputs[i];

@@ -281,6 +281,7 @@ static void one_round(struct fixture *f) {
     put_names(f, 1);
     open_flow(f);
     load_well(f);
+    if (chance(50)) f->flow->wave_rows = (uint64_t)(20 + below_n(200)); /* rebuilds in many waves */
     for (int step = 0; step < STEPS; step++) {
         new_input(f);
         send_all(f);
