@@ -3,7 +3,9 @@
 #include "fuzz.h"
 
 static void check_places(const struct config_problems *problems, struct str text) {
-    for (size_t i = 0; i < problems->n; i++) must(problems->list[i].line >= 0 && (size_t)problems->list[i].line <= text.n + 1); /* YAML ends lines at more than \n */
+    for (size_t i = 0; i < problems->n; i++) { /* YAML ends lines at more than \n, so they are not counted here */
+        must(problems->list[i].line >= 0 && (size_t)problems->list[i].line <= text.n + 1);
+    }
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
