@@ -71,10 +71,8 @@ void out_close(struct out **out) {
 static enum status write_file(const char *path, const char *mode, struct str content, struct err *err) {
     FILE *file = fopen(path, mode);
     if (!file) return err_set_errno(err, errno, "opening %s", path);
-    bool written = fwrite(content.p, 1, content.n, file) == content.n;
-    int error = errno;
-    if (fclose(file) != 0 && written) return err_set_errno(err, errno, "writing %s", path);
-    return written ? OK : err_set_errno(err, error, "writing %s", path);
+    enum status st = fwrite(content.p, 1, content.n, file) == content.n ? OK : err_set_errno(err, errno, "writing %s", path);
+    return fclose(file) == 0 || st != OK ? st : err_set_errno(err, errno, "writing %s", path);
 }
 
 enum status out_file(struct out *out, const char *feed, const char *name, struct str content, struct err *err) {
