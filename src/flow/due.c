@@ -95,6 +95,9 @@ static bool is_due(const struct asking *a, const struct model *m) {
 
 enum status flow_due(struct flow *flow, struct arena *arena, const char *const **names, size_t *n, struct err *err) {
     must(flow && arena && names && n);
+    *n = 0;
+    *names = NULL;
+    if (!flow_set(flow)->n) return OK; /* and the engine need not start for the answer */
     enum status st = state_load(flow, err);
     struct asking a = {.flow = flow, .arena = arena};
     if (st == OK && flow->options.lake) st = lake_pin(flow->options.lake, &a.pin, err);

@@ -342,7 +342,7 @@ static enum status look_at_models(struct loading *l, struct engine_work *work, c
 
 static enum status with_engine(struct loading *l, struct err *err) {
     const struct flow_options *o = &l->flow->options;
-    if (!o->engine) return look_at_models(l, NULL, NULL, err);
+    if (!o->engine || !l->set->n) return look_at_models(l, NULL, NULL, err); /* without models the engine need not start */
     struct lake_pin *pin = NULL;
     struct engine_work *work = NULL;
     enum status st = o->lake ? lake_pin(o->lake, &pin, err) : OK;

@@ -499,3 +499,11 @@ def test_kill_in_the_middle_of_runs_leaves_each_row_once(shop):
     verified = json.loads(project.cli("flow", "run", "--verify", "--json").stdout)
     assert verified["status"] == "done", verified
     assert project.get("/v1/conservation").json()["ok"]
+
+
+def test_without_models_the_engine_does_not_start(make_project):
+    """It is half of what an idle server would need."""
+    project = make_project()
+    assert project.get("/v1/flows").status_code == 200 and project.get("/v1/models").json()["models"] == []
+    time.sleep(1.5)
+    assert project.engine_pids() == []
