@@ -250,23 +250,47 @@ static void finish(struct run *run, enum status st, bool had_work, const struct 
 /* The engine died, or another session was quicker: what is not committed is gone, so everything is done again. */
 static bool may_repeat(enum status st) { return st == E_UNAVAILABLE || st == E_CONFLICT; }
 
-static void run_model(struct flow *flow, const struct model_set *set, const struct model *m, const struct flow_run_options *options, struct arena *arena,
+static bool run_once(struct flow *flow, const struct model_set *set, const struct model *m, const struct flow_run_options *options, struct arena *arena,
     struct flow_model_result *result) {
-    lock_model(flow, m->pub.full);
     for (int tries = 1;; tries++) {
         struct err err = {0};
         bool had_work = false;
         struct run run = begin_run(flow, set, m, options, arena, result);
         enum status st = attempt(&run, &had_work, &err);
-        bool again = may_repeat(st) && tries < ATTEMPTS_MAX && flow->options.engine;
+        bool again = may_repeat(st) && tries < ATTEMPTS_MAX && flow->options.engine, more = st == OK && run.more;
         if (!again) {
             finish(&run, st, had_work, &err);
-            break;
+            return more;
         }
         log_info("flow", "a run is repeated", LOG_STR("model", m->pub.full), LOG_STR("error", err.text), NULL);
         run_session_end(&run);
         buf_free(&run.log);
         state_forget(flow);
+    }
+}
+
+/* Counts and time of the runs before it join those of the last one. */
+static void add_earlier(struct flow_model_result *r, const struct flow_model_result *before) {
+    r->rows_in += before->rows_in;
+    r->rows_out += before->rows_out;
+    r->filtered += before->filtered;
+    r->superseded += before->superseded;
+    r->quarantined += before->quarantined;
+    r->inserted += before->inserted;
+    r->deleted += before->deleted;
+    r->ms += before->ms;
+    if (r->status == FLOW_UNCHANGED) r->status = before->status;
+}
+
+/* A backlog takes several runs, each with its own commit. */
+static void run_model(struct flow *flow, const struct model_set *set, const struct model *m, const struct flow_run_options *options, struct arena *arena,
+    struct flow_model_result *result) {
+    lock_model(flow, m->pub.full);
+    bool more = run_once(flow, set, m, options, arena, result);
+    while (more && !(options->cancelled && options->cancelled(options->context))) {
+        struct flow_model_result before = *result;
+        more = run_once(flow, set, m, options, arena, result);
+        add_earlier(result, &before);
     }
     unlock_model(flow, m->pub.full);
 }

@@ -64,6 +64,7 @@ struct run {
     bool exists; /* the model has a table */
     bool restate_all; /* every input as a whole: the first time, changed SQL or look-up, asked for, rebuilt input */
     bool swap; /* the table is replaced, not compared */
+    bool more; /* the input has more than this run took: another one follows at once */
     const char *target, *target_gone, *target_quarantine; /* the table's, or those of the one beside it while it is rebuilt in waves */
     bool target_empty;
     struct run_check *checks; /* one per expectation of the suite; NULL: not looked at */
@@ -89,6 +90,8 @@ enum status run_count(struct run *run, const char *sql, int64_t *n, struct err *
 /* Pins the lake and begins a session whose bronze views show all, or only what is new. ends: one per input, up to there
  * only (waves, over the pin of the first one); may be NULL. */
 enum status run_session(struct run *run, bool delta, const struct position *ends, struct err *err);
+/* Where a delta is to end so that it is no larger than a wave: *out NULL when all of it fits. *more: something is left for a further run. */
+enum status run_delta_ends(struct run *run, const struct position **out, bool *more, struct err *err);
 void run_session_end(struct run *run);
 enum status run_narrow_bronze(struct run *run, const char *where, struct err *err);
 /* Session views under the names that the SQL uses. driving: what driving inputs show; look-ups show all. */

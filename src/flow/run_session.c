@@ -201,6 +201,42 @@ enum status run_session(struct run *run, bool delta, const struct position *ends
         arena_printf(arena, "SET TimeZone = '%s'; SET VARIABLE cupel_timezone = '%s'", run->flow->options.timezone, run->flow->options.timezone), NULL, err);
 }
 
+/* Rows of each partition that the log has beyond the position; 0 in all: nothing that could be told. */
+static uint64_t waiting(struct run *run, const struct run_input *in, struct position *ends) {
+    struct stream_state state;
+    uint64_t n = 0;
+    if (in->in->kind != FLOW_INPUT_EVENTS || in->in->lookup || !in->known || !in->table || !run->flow->options.log) return 0;
+    if (stream_state(run->flow->options.log, run->arena, in->table->stream, &state, NULL) != OK) return 0;
+    *ends = (struct position){.offsets = arena_new_array(run->arena, uint64_t, state.partitions_n + 1u), .offsets_n = state.partitions_n};
+    for (uint16_t p = 0; p < state.partitions_n; p++) {
+        uint64_t from = p < in->from.offsets_n ? in->from.offsets[p] : 0, end = state.partitions[p].end_offset;
+        ends->offsets[p] = end > from ? end : from;
+        n += ends->offsets[p] - from;
+    }
+    return n;
+}
+
+/* A backlog is taken in waves, so that a run needs no more memory after a long stop than a rebuild does. */
+enum status run_delta_ends(struct run *run, const struct position **out, bool *more, struct err *err) {
+    struct position *ends = arena_new_array(run->arena, struct position, run->inputs_n + 1);
+    uint64_t n = 0, wave = run->flow->wave_rows;
+    *out = NULL;
+    *more = false;
+    enum status st = pin_bronze(run, err);
+    for (size_t i = 0; i < run->inputs_n && st == OK; i++) n += waiting(run, &run->inputs[i], &ends[i]);
+    if (st != OK || n <= wave) return st;
+    for (size_t i = 0; i < run->inputs_n; i++) {
+        for (uint16_t p = 0; p < ends[i].offsets_n; p++) {
+            uint64_t from = p < run->inputs[i].from.offsets_n ? run->inputs[i].from.offsets[p] : 0, here = ends[i].offsets[p] - from;
+            uint64_t share = (uint64_t)((double)here / (double)n * (double)wave) + 1;
+            ends[i].offsets[p] = from + (share < here ? share : here);
+        }
+    }
+    *out = ends;
+    *more = true;
+    return OK;
+}
+
 void run_session_end(struct run *run) {
     if (run->work) engine_work_end(&run->work);
     if (run->pin) lake_unpin(&run->pin);

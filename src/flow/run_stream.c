@@ -349,9 +349,15 @@ static enum status write_positions(struct run *run, struct err *err) {
 static enum status run_delta(struct run *run, struct err *err) {
     struct batch b = {0};
     int64_t rows_in = 0;
-    enum status st = run_session(run, true, NULL, err);
+    const struct position *ends;
+    bool more;
+    enum status st = run_delta_ends(run, &ends, &more, err);
+    if (st == OK) st = run_session(run, true, ends, err);
     if (st == OK) st = read_batch(run, &rows_in, err);
     if (st != OK || run->options->dry_run || (!rows_in && positions_same(run))) return st;
+    run->more = more;
+    /* What is left of one partition may have come before what was taken of another. */
+    for (size_t i = 0; more && i < run->inputs_n; i++) run->inputs[i].to.received_us = run->inputs[i].from.received_us;
     run_take_version(run);
     if (!rows_in) return write_positions(run, err);
     st = run_sql(run, "BEGIN", NULL, err);
