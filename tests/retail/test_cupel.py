@@ -39,12 +39,12 @@ def quarantined(shop, table):
     return int(shop.rows("quarantine." + table.replace(".", "__"), "count(*) AS n")[0][0])
 
 
-def cases(short):
-    """Each case once in the short suite, every sixth in many batches (which costs ten times as much); both ways in the long one."""
-    return [pytest.param(c, marks=[] if (i % 6 == 1) == short else pytest.mark.slow) for i, c in enumerate(CASES)]
+def cases(every, at):
+    """Those that are in the short suite; all are in the long one. Plain DuckDB runs every case in the short one (test_kpi_cases.py)."""
+    return [pytest.param(c, marks=[] if i % every == at else pytest.mark.slow) for i, c in enumerate(CASES)]
 
 
-@pytest.mark.parametrize("case", cases(False), ids=lambda c: c.name)
+@pytest.mark.parametrize("case", cases(3, 0), ids=lambda c: c.name)
 def test_case_in_one_batch(shop, case):
     shop = shop(time_zone=case.time_zone, reference=case.reference, formats=False)
     for target, content in case.arrivals:
@@ -56,7 +56,7 @@ def test_case_in_one_batch(shop, case):
     verified(shop)
 
 
-@pytest.mark.parametrize("case", cases(True), ids=lambda c: c.name)
+@pytest.mark.parametrize("case", cases(9, 1), ids=lambda c: c.name)
 def test_case_in_many_batches(shop, case):
     shop = shop(time_zone=case.time_zone, reference=case.reference, formats=False)
     arrivals = list(case.arrivals) if len(case.arrivals) < 30 else case.arrivals[:300:10] + [one for i, one in enumerate(case.arrivals) if i % 10 or i >= 300]
