@@ -66,6 +66,7 @@ def by_hand(line):
 
 
 @pytest.mark.skipif(not DATA.exists(), reason=f"no {DATA}")
+@pytest.mark.slow
 def test_real_log():
     lines = zstandard.ZstdDecompressor().stream_reader(DATA.open("rb")).read().decode().split("\n")[:-1]
     plain = parsed(lines)
