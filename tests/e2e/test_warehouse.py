@@ -140,7 +140,13 @@ def catalog(project):
 
 
 def copy_rows(project, name):
-    table = catalog(project).load_table(name).scan().to_arrow()
+    """Empty while it was not published for the first time."""
+    from pyiceberg.exceptions import NoSuchTableError
+
+    try:
+        table = catalog(project).load_table(name).scan().to_arrow()
+    except NoSuchTableError:
+        return []
     return sorted((tuple(str(v) for v in row.values()) for row in table.to_pylist()), key=str)
 
 
