@@ -9,8 +9,7 @@ from urllib.parse import unquote
 
 import lib
 import pytest
-
-playwright = pytest.importorskip("playwright.sync_api")
+from playwright import sync_api as playwright
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 SIZES = {"wide": (1280, 900), "narrow": (360, 740)}

@@ -23,7 +23,7 @@ import hostile  # noqa: E402
 import lib  # noqa: E402
 from export import Server  # noqa: E402
 
-pytestmark = [pytest.mark.skipif(not lib.SIM.is_file(), reason="cupel-sim is not built"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 # How a row of each kind of dirt is called in quarantine by the recomputation.
 REASONS = {
     ("pos", "3.5 for an integer"): "quantity is unreadable",

@@ -17,7 +17,6 @@ from landing_files import Rejected  # noqa: E402
 from recompute import recompute  # noqa: E402
 
 RECEIVED = 1800000000 * 1000000
-pytestmark = pytest.mark.skipif(not lib.SIM.is_file(), reason="cupel-sim is not built")
 
 
 def simulate(folder, *args):
