@@ -117,8 +117,7 @@ void completion_zsh(struct buf *out);
 
 /* One per file cmd_<name>.c */
 extern const struct command_group cmd_init, cmd_check, cmd_serve, cmd_demo, cmd_put, cmd_event, cmd_events, cmd_sql, cmd_stream, cmd_consumer, cmd_source,
-    cmd_table, cmd_flow, cmd_model, cmd_kpi, cmd_docs, cmd_profile, cmd_conservation, cmd_quarantine, cmd_token, cmd_logs, cmd_verify,
-    cmd_completion, cmd_version, cmd_help,
-    cmd_engine, cmd_names, cmd_generate;
+    cmd_table, cmd_flow, cmd_model, cmd_kpi, cmd_docs, cmd_profile, cmd_conservation, cmd_quarantine, cmd_token, cmd_logs, cmd_verify, cmd_completion,
+    cmd_version, cmd_help, cmd_engine, cmd_names, cmd_generate;
 
 #endif

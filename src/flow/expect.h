@@ -1,8 +1,7 @@
 /* Expectations: what rows and tables must be like, under Great Expectations' names and arguments (docs/expectations.md). Text in, SQL out; no engine here.
  *
- * A file expectations/<schema>.<name>.yaml (or .json, a Great Expectations suite) is parsed into a suite. For a batch that a run has computed into a
- * table the
- * suite gives statements that find failing rows, judge every expectation, and write the quarantine. The order of use:
+ * A file expectations/<schema>.<name>.yaml (or .json, a Great Expectations suite) is parsed into a suite. For a batch that a run has computed into a table
+ * the suite gives statements that find failing rows, judge every expectation, and write the quarantine. The order of use:
  *
  *     expect_parse, expect_check_columns                     when models are loaded
  *     CREATE TEMP TABLE failures (row BIGINT, expectation INTEGER)
@@ -11,8 +10,7 @@
  *     expect_quarantine_sql, expect_remove_sql               rows of the batch go to quarantine and leave the batch
  *
  * Semantics are Great Expectations': NULL values are left out of everything but the expectations about NULL; `mostly` is a share of the rows looked at;
- * nothing
- * to look at is a success. Different: of rows that should be unique the first stays, the others are unexpected (there: all of them).
+ * nothing to look at is a success. Different: of rows that should be unique the first stays, the others are unexpected (there: all of them).
  *
  * Ownership: everything is in the caller's arena and immutable after expect_parse. Threads: any. Sources: great_expectations/expectations/core, version 1. */
 #ifndef CUPEL_FLOW_EXPECT_H
@@ -99,10 +97,8 @@ struct expect_batch {
  * batch makes no difference. */
 void expect_failures_sql(const struct expect_suite *suite, const struct expect_batch *batch, struct buf *out);
 /* A SELECT over batch, table and failures with a row per expectation of the batch's part, in order: expectation INTEGER, unexpected BIGINT, total BIGINT
- * (rows
- * looked at; 0, and 1 unexpected, for a failed expectation about the table), nameless BIGINT (failures that no single row stands for), observed VARCHAR.
- * Nothing
- * is appended when the part is empty. */
+ * (rows looked at; 0, and 1 unexpected, for a failed expectation about the table), nameless BIGINT (failures that no single row stands for), observed
+ * VARCHAR. Nothing is appended when the part is empty. */
 void expect_results_sql(const struct expect_suite *suite, const struct expect_batch *batch, struct buf *out);
 
 enum expect_verdict { EXPECT_PASSED, EXPECT_WARNED, EXPECT_FAILED, EXPECT_QUARANTINED };

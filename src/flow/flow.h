@@ -111,8 +111,7 @@ struct flow_model {
 };
 
 /* Reads models/, expectations/ and reference/, makes the graph, and (with an engine) binds every model in topological order against empty tables of its
- * inputs'
- * columns. All problems of all files in one run (file, line, column). E_CONFIG when there was an error: then the models loaded before stay in use. */
+ * inputs' columns. All problems of all files in one run (file, line, column). E_CONFIG when there was an error: then the models loaded before stay in use. */
 enum status flow_load(struct flow *flow, struct config_problems *problems, struct err *err);
 /* In topological order. References come first (kind FLOW_REFERENCE, full "ref.stores"). Valid until flow_close. */
 size_t flow_models(struct flow *flow, const struct flow_model *const **out);
@@ -159,8 +158,7 @@ struct flow_run_options {
 };
 
 /* Runs the models in topological order, each on what its inputs have when its turn comes. A failed model skips the models that depend on it, no others.
- * When the
- * engine dies a model is tried again, three times in all. E_CANCELLED, E_UNAVAILABLE (no engine), E_NOT_FOUND (a name that is no model). */
+ * When the engine dies a model is tried again, three times in all. E_CANCELLED, E_UNAVAILABLE (no engine), E_NOT_FOUND (a name that is no model). */
 enum status flow_run(
     struct flow *flow, struct arena *arena, const struct flow_run_options *options, struct flow_model_result **out, size_t *n, struct err *err);
 
@@ -168,8 +166,7 @@ enum status flow_run(
 void flow_forget(struct flow *flow);
 
 /* Names of models whose inputs moved past their positions, in topological order, those behind such models not included until their inputs have moved.
- * Cheap: asks
- * the log, the lake's table versions and what this process remembers of the warehouse; may be called several times a second. */
+ * Cheap: asks the log, the lake's table versions and what this process remembers of the warehouse; may be called several times a second. */
 enum status flow_due(struct flow *flow, struct arena *arena, const char *const **names, size_t *n, struct err *err);
 
 /* ---- quarantine ---- */
@@ -185,11 +182,9 @@ struct flow_redriven {
     struct flow_model_result result; /* of the run; model NULL: nothing was there */
 };
 
-/* Reads the events in a model's quarantine again from bronze, through the present SQL and expectations; what is good now goes into the table, an older
- * row never
- * replacing a newer one. Models whose quarantined rows have no event id are rebuilt. E_NOT_FOUND, E_INVALID (a view), E_UNPROCESSABLE (the run failed:
- * nothing
- * changed), E_UNAVAILABLE. options may be NULL. */
+/* Reads the events in a model's quarantine again from bronze, through the present SQL and expectations; what is good now goes into the table, an older row
+ * never replacing a newer one. Models whose quarantined rows have no event id are rebuilt. E_NOT_FOUND, E_INVALID (a view), E_UNPROCESSABLE (the run
+ * failed: nothing changed), E_UNAVAILABLE. options may be NULL. */
 enum status flow_redrive(
     struct flow *flow, struct arena *arena, const char *model, const struct flow_redrive_options *options, struct flow_redriven *out, struct err *err);
 

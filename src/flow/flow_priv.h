@@ -123,9 +123,8 @@ void model_place(const struct model *m, size_t sql_byte, int *line, int *column)
 
 /* ---- graph ---- */
 
-/* Adds what a syntax tree (json_serialize_sql) mentions. sql_at: place of the SQL's first byte for messages; NULL: the model's own SQL. E_INVALID: the
- * tree says that the
- * SQL is wrong, with the byte in *error_at when it tells; E_UNSUPPORTED: DuckDB has no tree for such a statement. */
+/* Adds what a syntax tree (json_serialize_sql) mentions. sql_at: place of the SQL's first byte for messages; NULL: the model's own SQL. E_INVALID: the tree
+ * says that the SQL is wrong, with the byte in *error_at when it tells; E_UNSUPPORTED: DuckDB has no tree for such a statement. */
 enum status graph_read_tree(struct arena *arena, struct model *m, struct str tree, const struct name_at *sql_at, size_t *error_at, struct err *err);
 /* The same by looking for words of the form a.b outside of texts and comments. */
 void graph_scan_words(struct arena *arena, struct model *m, const char *sql, const struct name_at *sql_at);

@@ -1,11 +1,9 @@
 /* Quarantine again: after the model or its expectations were corrected, quarantined events are read once more from bronze by their ids, through the present
- * SQL and expectations, and go into the table by the rules of every run: of a key the newest row stays, so an older one never replaces a newer one. What
- * is good
- * now leaves quarantine in the same transaction, what is not stays with its present reasons.
+ * SQL and expectations, and go into the table by the rules of every run: of a key the newest row stays, so an older one never replaces a newer one. What is
+ * good now leaves quarantine in the same transaction, what is not stays with its present reasons.
  *
- * Models whose quarantined rows have no event id, or that read tables without one, are rebuilt instead. So are models whose SQL changed: the next run
- * would do
- * it. */
+ * Models whose quarantined rows have no event id, or that read tables without one, are rebuilt instead. So are models whose SQL changed: the next run would
+ * do it. */
 #include <string.h>
 
 #include "base/assert.h"

@@ -1,6 +1,5 @@
-/* Merge models: the SELECT reads this.pieces. When inputs only gained rows, pieces are those rows and what the table has of their keys; a second's
- * update of a busy day does not
- * read the day again. When inputs lost rows too, the touched keys are made again from all rows of the inputs. */
+/* Merge models: the SELECT reads this.pieces. When inputs only gained rows, pieces are those rows and what the table has of their keys; a second's update
+ * of a busy day does not read the day again. When inputs lost rows too, the touched keys are made again from all rows of the inputs. */
 #include <string.h>
 
 #include "base/assert.h"

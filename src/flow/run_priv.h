@@ -1,11 +1,9 @@
 /* One run of one model, inside. Two transactions:
  *
  *   1. reading: BEGIN; what changed; shadow views under the names that the SQL uses, each showing what the strategy needs of its input; the SQL into
- * temporary tables;
- *      COMMIT. All of it sees one snapshot of the warehouse, taken at the first statement that looks at it.
- *   2. writing: BEGIN; the difference to the table (its rowids are valid only here: a checkpoint between transactions may move rows); table, images of
- * old rows, quarantine,
- *      checks, changes, positions, freshness, outbox, history; COMMIT.
+ *      temporary tables; COMMIT. All of it sees one snapshot of the warehouse, taken at the first statement that looks at it.
+ *   2. writing: BEGIN; the difference to the table (its rowids are valid only here: a checkpoint between transactions may move rows); table, images of old
+ *      rows, quarantine, checks, changes, positions, freshness, outbox, history; COMMIT.
  *
  * The model's own table cannot change in between (one run of a model at a time); inputs may: what they got later stands beyond the positions that are stored.
  *

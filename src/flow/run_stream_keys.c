@@ -1,6 +1,5 @@
-/* Stream models over tables of models. When such a table lost rows, what they had made must go, and what they had replaced may come back: the touched
- * keys are made
- * again from all rows. */
+/* Stream models over tables of models. When such a table lost rows, what they had made must go, and what they had replaced may come back: the touched keys
+ * are made again from all rows. */
 #include <string.h>
 
 #include "base/assert.h"

@@ -53,9 +53,7 @@ const char *warehouse_add_tables(struct lake *lake, struct arena *arena, json_t 
     const char *unreadable;
     json_t *list = warehouse_tables(lake, &unreadable, arena), *entry;
     size_t i;
-    json_array_foreach(list, i, entry) {
-        add_to_list(tables, entry);
-    }
+    json_array_foreach(list, i, entry) { add_to_list(tables, entry); }
     json_decref(list);
     return unreadable;
 }

@@ -49,8 +49,8 @@ static const char *const denied_functions[] = {"current_setting", "getvariable",
     "cupel_bad_rows", "checkpoint", "force_checkpoint", "timetz_byte_comparable", "get_block_size", "format_type", NULL};
 
 /* Macros of ours stand before these (macros.sql), with limits; a longer name would get around them. */
-static const char *const limited_functions[] = {"repeat", "lpad", "rpad", "levenshtein", "editdist3", "damerau_levenshtein", "jaro_similarity",
-    "jaro_winkler_similarity", NULL};
+static const char *const limited_functions[] = {
+    "repeat", "lpad", "rpad", "levenshtein", "editdist3", "damerau_levenshtein", "jaro_similarity", "jaro_winkler_similarity", NULL};
 
 static bool listed(const char *const *list, const char *name) {
     for (; *list; list++) {

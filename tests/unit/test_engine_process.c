@@ -158,7 +158,8 @@ static void signals_to_the_group_do_not_end_it(void **state) {
 /* Rows of 10 MB: 2,048 of them make one block of DuckDB; the text goes out piece by piece. */
 static void large_rows_do_not_pile_up(void **state) {
     struct fixture *f = *state;
-    struct engine_query query = {.sql = STR("SELECT array_to_string(list_transform(range(10), lambda i: repeat('x\"', 500000)), '') AS t FROM range(40)"), .format = RESULT_NDJSON};
+    struct engine_query query = {
+        .sql = STR("SELECT array_to_string(list_transform(range(10), lambda i: repeat('x\"', 500000)), '') AS t FROM range(40)"), .format = RESULT_NDJSON};
     struct engine_call *call;
     assert_int_equal(engine_query_start(f->engine, &query, &call, &f->err), OK);
     static char block[1 << 20];

@@ -1,8 +1,6 @@
-/* Random histories: events that are late, corrected, deleted, sent twice and shuffled, over chains of models of every kind, with runs cut at random
- * places, look-ups
- * that change, rebuilds and an engine that is killed. Whatever came before, every table must equal its full recompute (verify), and the first ones an
- * independent
- * account kept here.
+/* Random histories: events that are late, corrected, deleted, sent twice and shuffled, over chains of models of every kind, with runs cut at random places,
+ * look-ups that change, rebuilds and an engine that is killed. Whatever came before, every table must equal its full recompute (verify), and the first ones
+ * an independent account kept here.
  *
  * A round holds HISTORIES of them side by side: each has a number h, its own keys and its own days, so that they touch nothing of each other but share runs.
  * CUPEL_HISTORIES: how many rounds (default 3). CUPEL_SEED: where to begin; a failure prints its seed. */
