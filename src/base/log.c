@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "base/json.h"
+#include "base/shown.h"
 #include "base/times.h"
 
 static struct log_options options = {.level = LOG_INFO, .process = "cupel"};
@@ -60,17 +61,11 @@ static void json_line(
     buf_char(out, '\n');
 }
 
-/* Control characters of a field must not forge a line. */
+/* A field must not forge a line. */
 static void human_text(struct buf *out, struct str s) {
     bool quote = s.n == 0 || memchr(s.p, ' ', s.n);
     if (quote) buf_char(out, '"');
-    for (size_t i = 0; i < s.n; i++) {
-        unsigned char c = (unsigned char)s.p[i];
-        if (c < 0x20 || c == 0x7F)
-            buf_printf(out, "\\x%02x", c);
-        else
-            buf_char(out, (char)c);
-    }
+    shown_put(out, s, 0);
     if (quote) buf_char(out, '"');
 }
 

@@ -48,7 +48,10 @@ static int report(struct cli *cli, const struct config *config, json_t *models) 
     json_t *problems = json_object_get(models, "problems"), *line;
     json_int_t errors = json_integer_value(json_object_get(models, "errors")), n = json_integer_value(json_object_get(models, "models"));
     size_t i;
-    json_array_foreach(problems, i, line) fprintf(stderr, "%s\n", json_string_value(line));
+    json_array_foreach(problems, i, line) {
+        print_error_text(str_of(json_string_value(line)));
+        fputc('\n', stderr);
+    }
     if (errors > 0) {
         fprintf(stderr, "%s%" JSON_INTEGER_FORMAT " %s%s in the project\n", color_red(cli), errors, errors == 1 ? "error" : "errors", color_off(cli));
         return 2;

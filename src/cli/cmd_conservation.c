@@ -73,26 +73,13 @@ static void print_accounts(struct cli *cli, json_t *answer) {
 
 static int run(struct cli *cli) {
     must(cli->command != NULL);
-    struct err err = {0};
-    struct reach *reach;
-    json_t *answer;
     BUF_SCOPE(path);
     buf_printf(&path, "/v1/conservation?deep=%s", cli_flag(cli, "deep") ? "true" : "false");
     if (cli_value(cli, "stream")) {
         buf_text(&path, "&stream=");
         url_escape(&path, str_of(cli_value(cli, "stream")));
     }
-    if (reach_open(cli, &(struct reach_options){0}, &reach, &err) != OK) return cli_fail(&err);
-    enum status status = reach_json(reach, &(struct ask){.path = buf_cstr(&path)}, &answer, &err);
-    reach_close(&reach);
-    if (status != OK) return cli_failed(&err);
-    bool good = json_is_true(json_object_get(answer, "ok"));
-    if (cli->json)
-        print_json(answer);
-    else
-        print_accounts(cli, answer);
-    json_decref(answer);
-    return good ? 0 : 1;
+    return reach_print(cli, &(struct ask){.path = buf_cstr(&path), .verdict = true}, print_accounts);
 }
 
 static const struct cli_option options[] = {

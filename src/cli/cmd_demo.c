@@ -336,6 +336,7 @@ static enum status show_quarantine(struct demo *d, struct err *err) {
             "SELECT regexp_replace(_reason, '^line [0-9]+: ', '') AS reason, count(*) AS n FROM quarantine.%s GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 4", names[i]);
         enum status status = ask_sql(d, sql, &rows, err);
         if (status != OK) return status;
+        make_shown(rows);
         json_array_foreach(rows, k, row) {
             char n[32];
             const char *reason = json_string_value(json_object_get(row, "reason"));

@@ -19,8 +19,6 @@ extern const struct embedded_file dashboard_files[]; /* made by tools/build-web 
 
 #define SITE_PREFIX "site/"
 
-static const char *text_at(const json_t *row, const char *name) { return json_string_value(json_object_get(row, name)); }
-
 /* ---- what a table's page shows ---- */
 
 static json_t *names_of(const json_t *rows) {
@@ -28,7 +26,7 @@ static json_t *names_of(const json_t *rows) {
     size_t i;
     json_array_foreach(rows, i, row) {
         const char *name = text_at(row, "name");
-        if (name) json_array_append_new(out, json_string(name));
+        if (*name) json_array_append_new(out, json_string(name));
     }
     return out;
 }
@@ -75,9 +73,9 @@ static json_t *model_page(const json_t *model) {
 static json_t *table_page(const json_t *table) {
     json_t *page = json_object();
     const char *schema = text_at(table, "schema"), *name = text_at(table, "name");
-    AUTO_FREE char *full = mem_printf("%s.%s", schema ? schema : "", name ? name : "");
+    AUTO_FREE char *full = mem_printf("%s.%s", schema, name);
     json_object_set_new(page, "name", json_string(full));
-    json_object_set_new(page, "kind", json_string(schema && strcmp(schema, "bronze") == 0 ? "bronze" : "table"));
+    json_object_set_new(page, "kind", json_string(strcmp(schema, "bronze") == 0 ? "bronze" : "table"));
     json_object_set_new(page, "tags", json_array());
     json_object_set_new(page, "inputs", json_array());
     json_object_set_new(page, "checks", json_array());
@@ -107,7 +105,7 @@ static enum status add_models(struct reach *reach, json_t *pages, json_t *known,
     json_array_foreach(json_object_get(list, "models"), i, row) {
         json_t *model;
         const char *name = text_at(row, "name");
-        if (!name) continue;
+        if (!*name) continue;
         status = get_named(reach, "/v1/models/", name, &model, err);
         if (status != OK) break;
         json_array_append_new(pages, model_page(model));
@@ -126,8 +124,8 @@ static enum status add_tables(struct reach *reach, json_t *pages, const json_t *
     json_array_foreach(json_object_get(list, "tables"), i, row) {
         json_t *table;
         const char *schema = text_at(row, "schema"), *name = text_at(row, "name");
-        AUTO_FREE char *full = mem_printf("%s.%s", schema ? schema : "", name ? name : "");
-        if (json_object_get(known, full) || (schema && strcmp(schema, "cupel") == 0)) continue;
+        AUTO_FREE char *full = mem_printf("%s.%s", schema, name);
+        if (json_object_get(known, full) || strcmp(schema, "cupel") == 0) continue;
         status = get_named(reach, "/v1/tables/", full, &table, err);
         if (status == E_NOT_FOUND) { /* gone meanwhile */
             status = OK;

@@ -1,6 +1,6 @@
 /* cupel event show ID…, cupel events: single events by their address, and the newest ones as a list.
  *
- * The payload is printed last and byte for byte; everything before it is the envelope. */
+ * The payload is printed last, into files and pipes byte for byte; everything before it is the envelope. */
 #include <stdio.h>
 
 #include "base/assert.h"
@@ -10,16 +10,17 @@
 
 /* ---- event show ---- */
 
-/* Everything but the payload as lines, the payload last and as it came. */
+/* Everything but the payload as lines, the payload last. */
 static void print_event(struct cli *cli, json_t *event) {
     must(cli->command != NULL);
     json_t *payload = json_object_get(event, "payload");
     json_incref(payload);
     json_object_del(event, "payload");
+    make_shown(event);
     print_object(cli, event);
     if (json_is_string(payload)) {
         printf("%spayload%s\n", color_bold(cli), color_off(cli));
-        fwrite(json_string_value(payload), 1, json_string_length(payload), stdout);
+        print_payload(cli, str_make(json_string_value(payload), json_string_length(payload)));
         putchar('\n');
     }
     json_decref(payload);
@@ -62,6 +63,7 @@ static enum status trace_one(struct cli *cli, struct reach *reach, const char *i
         json_decref(event);
         return OK;
     }
+    make_shown(event);
     const char *stream = json_string_value(json_object_get(event, "stream")), *table = json_string_value(json_object_get(event, "table"));
     const char *state = json_string_value(json_object_get(event, "state"));
     printf("%s%s%s\n", color_bold(cli), id, color_off(cli));

@@ -15,11 +15,6 @@
 #define LOOK_FIRST_MS 50
 #define LOOK_MS 300
 
-static const char *text_at(json_t *object, const char *name) {
-    const char *text = json_string_value(json_object_get(object, name));
-    return text ? text : "";
-}
-
 /* ---- list ---- */
 
 static void print_flows(struct cli *cli, json_t *answer) {
@@ -120,6 +115,7 @@ static enum status follow(struct cli *cli, struct reach *reach, const char *id, 
         json_t *run;
         status = reach_json(reach, &(struct ask){.path = buf_cstr(&path)}, &run, err);
         if (status != OK) break;
+        if (!cli->json) make_shown(run);
         bool ended = has_ended(run), single = json_array_size(json_object_get(run, "steps")) <= 1;
         if (!cli->json) clear_progress(cli);
         if (!cli->json && (single || ended)) print_news(cli, run, &printed);

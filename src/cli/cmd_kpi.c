@@ -14,11 +14,6 @@
 #define SPARK_MAX 60
 #define BARS_MAX 10
 
-static const char *text_at(json_t *object, const char *name) {
-    const char *text = json_string_value(json_object_get(object, name));
-    return text ? text : "";
-}
-
 /* Exact decimals come as text. */
 static bool number_of(json_t *value, double *out) {
     if (json_is_number(value)) {
@@ -175,7 +170,10 @@ static enum status show_teams(struct cli *cli, struct reach *reach, json_t *name
     json_array_foreach(names, i, name) {
         enum status status = ask_team(reach, json_string_value(name), days, &team, err);
         if (status != OK) return status;
-        if (!cli->json) print_team(cli, team);
+        if (!cli->json) {
+            make_shown(team);
+            print_team(cli, team);
+        }
         json_array_append_new(all, team);
     }
     return OK;

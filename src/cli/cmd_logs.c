@@ -34,6 +34,7 @@ static void print_line(struct cli *cli, struct str line) {
     json_t *record = json_loadb(line.p, line.n, 0, &error), *value;
     const char *name;
     if (!record) return;
+    make_shown(record);
     const char *level = json_string_value(json_object_get(record, "level"));
     bool bad = level && (strcmp(level, "error") == 0 || strcmp(level, "warn") == 0);
     printf("%s %s%-5s%s %-7s %s", json_string_value(json_object_get(record, "at")), bad ? color_red(cli) : "", level ? level : "", bad ? color_off(cli) : "",

@@ -6,11 +6,6 @@
 #include "cli/reach.h"
 #include "http/http_client.h"
 
-static const char *text_at(json_t *object, const char *name) {
-    const char *text = json_string_value(json_object_get(object, name));
-    return text ? text : "";
-}
-
 static void print_problems(struct cli *cli, json_t *answer) {
     json_t *problems = json_object_get(answer, "problems"), *line;
     size_t i;

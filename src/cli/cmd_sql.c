@@ -103,7 +103,9 @@ static void run_statement(void *context, struct str statement) {
     int64_t started_us = host_monotonic_us(&sql->cli->host);
     if (run_query(sql, statement, &err) != OK) {
         fflush(stdout);
-        fprintf(stderr, "%s%s%s\n", color_red(sql->cli), err.text, color_off(sql->cli));
+        fputs(color_red(sql->cli), stderr);
+        print_error_text(str_of(err.text));
+        fprintf(stderr, "%s\n", color_off(sql->cli));
         return;
     }
     printf("%s%.3f s%s\n", color_dim(sql->cli), (double)(host_monotonic_us(&sql->cli->host) - started_us) / 1e6, color_off(sql->cli));

@@ -89,10 +89,8 @@ static void print_event_line(struct tail *t, json_t *event) {
     if (!t->only_payload)
         printf("%s%s %s%s ", color_dim(t->cli), json_string_value(json_object_get(event, "_received_at")),
             json_string_value(json_object_get(event, "_event_id")), color_off(t->cli));
-    if (json_is_string(payload))
-        fwrite(json_string_value(payload), 1, json_string_length(payload), stdout);
-    else
-        fputs(json_string_value(json_object_get(event, "_body")), stdout);
+    if (!json_is_string(payload)) payload = json_object_get(event, "_body");
+    print_payload(t->cli, str_make(json_string_value(payload), json_string_length(payload)));
     putchar('\n');
 }
 

@@ -1,27 +1,8 @@
 /* cupel verify: every checksum, every file, every index; exit code 1 when something is wrong. Reads a lot, changes nothing. */
-#include <stdio.h>
-
-#include "base/assert.h"
 #include "cli/output.h"
 #include "cli/reach.h"
 
-static int run(struct cli *cli) {
-    must(cli->command != NULL);
-    struct err err = {0};
-    struct reach *reach;
-    json_t *answer;
-    if (reach_open(cli, &(struct reach_options){0}, &reach, &err) != OK) return cli_fail(&err);
-    enum status status = reach_json(reach, &(struct ask){.method = "POST", .path = "/v1/verify"}, &answer, &err);
-    reach_close(&reach);
-    if (status != OK) return cli_failed(&err);
-    bool good = json_is_true(json_object_get(answer, "ok"));
-    if (cli->json)
-        print_json(answer);
-    else
-        print_object(cli, answer);
-    json_decref(answer);
-    return good ? 0 : 1;
-}
+static int run(struct cli *cli) { return reach_print(cli, &(struct ask){.method = "POST", .path = "/v1/verify", .verdict = true}, print_object); }
 
 static const struct command commands[] = {{
     .arguments = "",

@@ -5,6 +5,7 @@
 #include "base/assert.h"
 #include "base/buf.h"
 #include "cli/command.h"
+#include "cli/output.h"
 
 const struct cli_option cli_global_options[] = {
     {.name = "dir",
@@ -187,9 +188,15 @@ enum status cli_number(const struct cli *cli, const char *name, int64_t fallback
     return OK;
 }
 
+static void say_error(const char *text) {
+    fputs("cupel: ", stderr);
+    print_error_text(str_of(text));
+    fputc('\n', stderr);
+}
+
 int cli_fail(const struct err *err) {
     must(err->status != OK);
-    fprintf(stderr, "cupel: %s\n", err->text);
+    say_error(err->text);
     return status_exit_code(err->status) ? status_exit_code(err->status) : 1;
 }
 
@@ -204,7 +211,7 @@ int cli_usage(const struct cli *cli, const char *format, ...) {
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    fprintf(stderr, "cupel: %s\n", text);
+    say_error(text);
     if (cli->group)
         fprintf(stderr, "`cupel %s%s%s --help` tells more.\n", cli->group->name, cli->command && cli->command->verb ? " " : "",
             cli->command && cli->command->verb ? cli->command->verb : "");

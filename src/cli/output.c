@@ -1,4 +1,5 @@
-/* Output for people. Everything that comes from data passes through cell_text: a payload must not be able to move the cursor or set a title. */
+/* Output for people. Everything that comes from data passes through base/shown.h: a payload must not be able to move the cursor, set a title or turn a line
+ * around. */
 #include "cli/output.h"
 
 #include <inttypes.h>
@@ -7,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "base/shown.h"
 
 #define CELL_COLUMNS_MAX 60
 
@@ -70,20 +72,6 @@ static void cell_number(struct buf *out, json_t *value, enum column_kind kind) {
         buf_text(out, with_commas(json_integer_value(value), text));
 }
 
-/* Control characters of data must not reach the terminal. */
-static void cell_text(struct buf *out, struct str text) {
-    size_t columns = 0;
-    for (size_t i = 0; i < text.n; i++) {
-        unsigned char c = (unsigned char)text.p[i];
-        bool starts = (c & 0xC0) != 0x80;
-        if (starts && ++columns > CELL_COLUMNS_MAX) {
-            buf_text(out, "…");
-            return;
-        }
-        buf_char(out, c < 0x20 || c == 0x7F ? ' ' : (char)c);
-    }
-}
-
 static void cell(struct buf *out, json_t *value, enum column_kind kind) {
     if (!value || json_is_null(value))
         buf_text(out, "–");
@@ -92,10 +80,10 @@ static void cell(struct buf *out, json_t *value, enum column_kind kind) {
     else if (json_is_boolean(value))
         buf_text(out, json_is_true(value) ? "yes" : "no");
     else if (json_is_string(value))
-        cell_text(out, str_make(json_string_value(value), json_string_length(value)));
+        shown_put(out, str_make(json_string_value(value), json_string_length(value)), CELL_COLUMNS_MAX);
     else {
         char *text = json_dumps(value, JSON_COMPACT);
-        cell_text(out, str_of(text));
+        shown_put(out, str_of(text), CELL_COLUMNS_MAX);
         free(text);
     }
 }
@@ -144,14 +132,51 @@ void print_object(struct cli *cli, json_t *object) {
     }
     json_object_foreach(object, name, value) {
         printf("%s%-*s%s  ", color_bold(cli), (int)width, name, color_off(cli));
+        BUF_SCOPE(shown);
         if (json_is_string(value)) {
-            printf("%s\n", json_string_value(value));
+            shown_put(&shown, str_make(json_string_value(value), json_string_length(value)), 0);
         } else {
             char *text = json_dumps(value, JSON_ENCODE_ANY | (json_is_object(value) || json_is_array(value) ? JSON_COMPACT : 0));
-            printf("%s\n", text);
+            shown_put(&shown, str_of(text), 0);
             free(text);
         }
+        printf("%s\n", buf_cstr(&shown));
     }
+}
+
+const char *text_at(const json_t *object, const char *name) {
+    const char *text = json_string_value(json_object_get(object, name));
+    return text ? text : "";
+}
+
+static json_t *shown_string(json_t *value) {
+    BUF_SCOPE(text);
+    shown_put_lines(&text, str_make(json_string_value(value), json_string_length(value)));
+    return json_string(buf_cstr(&text));
+}
+
+void make_shown(json_t *tree) {
+    size_t i;
+    const char *name;
+    json_t *value;
+    json_object_foreach(tree, name, value) {
+        if (json_is_string(value))
+            json_object_set_new(tree, name, shown_string(value));
+        else
+            make_shown(value);
+    }
+    json_array_foreach(tree, i, value) {
+        if (json_is_string(value))
+            json_array_set_new(tree, i, shown_string(value));
+        else
+            make_shown(value);
+    }
+}
+
+void print_payload(const struct cli *cli, struct str text) {
+    BUF_SCOPE(shown);
+    if (cli->out_terminal) shown_put_lines(&shown, text);
+    print_text(cli->out_terminal ? buf_view(&shown) : text);
 }
 
 void print_json(json_t *value) {
@@ -165,7 +190,9 @@ void print_text(struct str text) {
 }
 
 void print_error_text(struct str text) {
-    if (text.n) fwrite(text.p, 1, text.n, stderr);
+    BUF_SCOPE(shown);
+    shown_put_lines(&shown, text);
+    if (shown.n) fwrite(shown.p, 1, shown.n, stderr);
 }
 
 void print_answer(struct cli *cli, json_t *answer, const char *rows, const struct column *columns, size_t n) {

@@ -19,7 +19,13 @@ void print_rows(struct cli *cli, json_t *rows, const struct column *columns, siz
 void print_object(struct cli *cli, json_t *object);
 void print_json(json_t *value); /* indented, newline at the end */
 void print_text(struct str text); /* to stdout as it is */
-void print_error_text(struct str text); /* to stderr */
+void print_error_text(struct str text); /* to stderr, lines as they are, what could steer the terminal as escapes */
+/* A text member of an object; "" when it is missing or something else. Lives as long as the object. */
+const char *text_at(const json_t *object, const char *name);
+/* A payload: byte for byte into files and pipes; on a terminal as print_error_text shows texts. */
+void print_payload(const struct cli *cli, struct str text);
+/* Replaces every text of an answer by how it may be shown (base/shown.h, line feeds and tabs stay), before it is printed for people. reach_print does so. */
+void make_shown(json_t *tree);
 /* The answer to --json or to a table: prints `rows` of `answer` (a member; NULL: the answer itself is the list). */
 void print_answer(struct cli *cli, json_t *answer, const char *rows, const struct column *columns, size_t n);
 /* "12,345,678" */

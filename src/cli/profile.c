@@ -1,4 +1,5 @@
 /* The queries behind a profile. One over the table for all columns at a time (in groups), then a few per column. */
+#include "cli/output.h"
 #include "cli/profile.h"
 
 #include <math.h>
@@ -41,11 +42,6 @@ double profile_at(const json_t *object, const char *name) {
     double number;
     if (json_is_number(value)) return json_number_value(value);
     return json_is_string(value) && str_to_double(str_of(json_string_value(value)), &number) ? number : 0;
-}
-
-const char *profile_text(const json_t *object, const char *name) {
-    const char *text = json_string_value(json_object_get(object, name));
-    return text ? text : "";
 }
 
 static void put_quoted(struct buf *out, const char *text, char quote) {
@@ -116,8 +112,8 @@ static enum status read_columns(struct collect *c, struct err *err) {
     json_array_foreach(rows, i, row) {
         if (i >= c->n) break;
         struct column_of *column = &c->columns[i];
-        column->name = arena_strdup(c->arena, profile_text(row, "column_name"));
-        column->type = arena_strdup(c->arena, profile_text(row, "column_type"));
+        column->name = arena_strdup(c->arena, text_at(row, "column_name"));
+        column->type = arena_strdup(c->arena, text_at(row, "column_type"));
         column->class = class_of(column->type);
         column->out = json_pack("{s:s, s:s, s:s}", "name", column->name, "type", column->type, "class", class_names[column->class]);
         json_array_append_new(json_object_get(c->tree, "columns"), column->out);
@@ -347,7 +343,7 @@ static enum status read_long_numbers(struct collect *c, size_t i, struct err *er
             arena_printf(c->arena,
                 "%s: %.0f rows have a JSON number with more than 15 digits (such as %s): a reader that makes a double of it loses some; use json_decimal or "
                 "json_number_text",
-                c->columns[i].name, n, profile_text(json_array_get(rows, 0), "example")));
+                c->columns[i].name, n, text_at(json_array_get(rows, 0), "example")));
     }
     json_decref(rows);
     return OK;

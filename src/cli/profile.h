@@ -36,6 +36,5 @@ void profile_number(double value, struct buf *out);
 /* "37%", "0.02%", "<0.01%" */
 void profile_share(double part, double whole, struct buf *out);
 double profile_at(const json_t *object, const char *name); /* 0 when it is no number */
-const char *profile_text(const json_t *object, const char *name); /* "" when it is no text */
 
 #endif

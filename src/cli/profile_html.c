@@ -3,6 +3,8 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/shown.h"
+#include "cli/output.h"
 #include "cli/profile.h"
 
 static const char head[] =
@@ -32,17 +34,27 @@ static const char head[] =
     ".share{display:block;height:.3rem;background:var(--line)}.share i{display:block;height:100%;background:var(--bar)}\n"
     "</style>\n";
 
-/* Text of data: markup and control characters do not get through. */
+/* Text of data: markup does not get through, nor what base/shown.h escapes. */
 static void put(struct buf *out, const char *text) {
-    for (; *text; text++) {
-        switch (*text) {
+    char room[SHOWN_ESCAPE_MAX];
+    struct str rest = str_of(text), shown;
+    for (size_t at = 0; at < rest.n;) {
+        at += shown_next(str_from(rest, at), &shown, room);
+        switch (*shown.p) {
         case '&': buf_text(out, "&amp;"); break;
         case '<': buf_text(out, "&lt;"); break;
         case '>': buf_text(out, "&gt;"); break;
         case '"': buf_text(out, "&quot;"); break;
-        default: buf_char(out, (unsigned char)*text < 0x20 || *text == 0x7F ? ' ' : *text);
+        default: buf_str(out, shown);
         }
     }
+}
+
+/* Beside other words on the same line: text that reads from right to left must not pull them along. */
+static void put_apart(struct buf *out, const char *text) {
+    buf_text(out, "<bdi>");
+    put(out, text);
+    buf_text(out, "</bdi>");
 }
 
 static void put_value(struct buf *out, const json_t *value) {
@@ -98,7 +110,9 @@ static void put_figures(struct buf *out, const json_t *column, double rows) {
     if (profile_at(column, "blanks") > 0) share_row(out, "blank, or null as text", profile_at(column, "blanks"), rows);
     if (outliers) share_row(out, "outliers (beyond 1.5 IQR)", profile_at(outliers, "below") + profile_at(outliers, "above"), profile_at(column, "values"));
     if (reads) {
-        buf_printf(out, "<tr><th scope=\"row\">reads as</th><td class=\"n\">%s ", profile_text(reads, "type"));
+        buf_text(out, "<tr><th scope=\"row\">reads as</th><td class=\"n\">");
+        put(out, text_at(reads, "type"));
+        buf_char(out, ' ');
         profile_share(profile_at(reads, "share"), 1, out);
         buf_text(out, "</td></tr>");
     }
@@ -128,7 +142,7 @@ static void put_groups(struct buf *out, const json_t *column, const char *list_n
         const json_t *one = json_array_get(list, i);
         double count = profile_at(one, "count");
         buf_text(out, "<tr><td>");
-        put(out, profile_text(one, member));
+        put(out, text_at(one, member));
         buf_printf(out, "<span class=\"share\"><i style=\"width:%.2f%%\"></i></span></td><td class=\"n\">", values > 0 ? 100 * count / values : 0);
         profile_number(count, out);
         buf_text(out, "</td></tr>");
@@ -139,18 +153,18 @@ static void put_groups(struct buf *out, const json_t *column, const char *list_n
 static void put_column(struct buf *out, const json_t *column, size_t i, double rows) {
     const json_t *histogram = json_object_get(column, "histogram");
     buf_printf(out, "<section class=\"card\" id=\"c%zu\"><h2>", i);
-    put(out, profile_text(column, "name"));
+    put_apart(out, text_at(column, "name"));
     buf_text(out, " <span class=\"type\">");
-    put(out, profile_text(column, "type"));
+    put(out, text_at(column, "type"));
     buf_text(out, "</span></h2><div class=\"grid\"><div>");
     put_figures(out, column, rows);
     buf_text(out, "</div><div>");
     if (histogram) {
-        put_histogram(out, histogram, profile_text(column, "name"));
+        put_histogram(out, histogram, text_at(column, "name"));
         buf_text(out, "<div class=\"ends\"><span>");
-        put(out, profile_text(column, "min"));
+        put(out, text_at(column, "min"));
         buf_text(out, "</span><span>");
-        put(out, profile_text(column, "max"));
+        put(out, text_at(column, "max"));
         buf_text(out, "</span></div>");
     }
     put_quantiles(out, column);
@@ -168,15 +182,15 @@ static void put_overview(struct buf *out, const json_t *columns, double rows) {
     for (size_t i = 0; i < json_array_size(columns); i++) {
         const json_t *column = json_array_get(columns, i);
         buf_printf(out, "<tr><td><a href=\"#c%zu\">", i);
-        put(out, profile_text(column, "name"));
+        put(out, text_at(column, "name"));
         buf_text(out, "</a></td><td class=\"type\">");
-        put(out, profile_text(column, "type"));
+        put(out, text_at(column, "type"));
         buf_text(out, "</td><td class=\"n\">");
         profile_share(profile_at(column, "nulls"), rows, out);
         buf_text(out, "</td><td class=\"n\">");
         profile_number(profile_at(column, "distinct"), out);
         buf_text(out, "</td><td class=\"small\">");
-        if (json_object_get(column, "histogram")) put_histogram(out, json_object_get(column, "histogram"), profile_text(column, "name"));
+        if (json_object_get(column, "histogram")) put_histogram(out, json_object_get(column, "histogram"), text_at(column, "name"));
         buf_text(out, "</td></tr>\n");
     }
     buf_text(out, "</tbody></table></div>\n");
@@ -189,7 +203,7 @@ static void put_keys(struct buf *out, const json_t *keys) {
         buf_text(out, i ? ", " : "");
         for (size_t k = 0; k < json_array_size(key); k++) {
             buf_text(out, k ? " + " : "");
-            put(out, json_string_value(json_array_get(key, k)));
+            put_apart(out, json_string_value(json_array_get(key, k)));
         }
     }
     buf_text(out, json_array_size(keys) ? "</p>\n" : "none</p>\n");
@@ -201,9 +215,9 @@ void profile_write_html(const json_t *profile, struct buf *out) {
     double rows = profile_at(profile, "profiled");
     buf_text(out, head);
     buf_text(out, "<title>Profile of ");
-    put(out, profile_text(profile, "table"));
+    put(out, text_at(profile, "table"));
     buf_text(out, "</title></head><body>\n<h1>");
-    put(out, profile_text(profile, "table"));
+    put(out, text_at(profile, "table"));
     buf_text(out, "</h1><p>");
     profile_number(profile_at(profile, "rows"), out);
     buf_printf(out, " rows, %zu columns", json_array_size(columns));

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/shown.h"
 #include "cli/output.h"
 #include "cli/profile.h"
 
@@ -34,27 +35,8 @@ void profile_share(double part, double whole, struct buf *out) {
         buf_printf(out, share == floor(share) || share >= 10 ? "%.0f%%" : "%.2f%%", share);
 }
 
-/* Data on one line: no control characters, cut to `most` characters. */
-static void put_data(struct buf *out, const char *text, size_t most) {
-    size_t shown = 0;
-    for (const char *p = text; *p; p++) {
-        unsigned char ch = (unsigned char)*p;
-        bool starts = (ch & 0xC0) != 0x80;
-        if (starts && shown == most) {
-            buf_text(out, "…");
-            return;
-        }
-        shown += starts;
-        if (ch == '\n' || ch == '\r')
-            buf_text(out, "↵");
-        else if (ch < 0x20 || ch == 0x7F)
-            buf_text(out, "�");
-        else if (ch == 0xC2 && (unsigned char)p[1] >= 0x80 && (unsigned char)p[1] < 0xA0)
-            buf_text(out, "�"), p++; /* C1: some terminals obey these too */
-        else
-            buf_char(out, (char)ch);
-    }
-}
+/* Data on one line, cut to `most` characters. */
+static void put_data(struct buf *out, const char *text, size_t most) { shown_put(out, str_of(text), most); }
 
 struct show {
     struct cli *cli;
@@ -77,7 +59,7 @@ static void put_bars(struct buf *out, const json_t *histogram) {
 
 static void show_range(struct show *s, const json_t *column) {
     const json_t *histogram = json_object_get(column, "histogram");
-    const char *min = profile_text(column, "min"), *max = profile_text(column, "max");
+    const char *min = text_at(column, "min"), *max = text_at(column, "max");
     if (!*min && !*max) return;
     label(s, "range");
     put_data(s->out, min, 40);
@@ -151,7 +133,7 @@ static void show_lengths(struct show *s, const json_t *column) {
         profile_share(profile_at(column, "blanks"), s->rows, s->out);
     }
     if (reads) {
-        buf_printf(s->out, "   reads as %s ", profile_text(reads, "type"));
+        buf_printf(s->out, "   reads as %s ", text_at(reads, "type"));
         profile_share(profile_at(reads, "share"), 1, s->out);
     }
     buf_char(s->out, '\n');
@@ -167,7 +149,7 @@ static void show_groups(struct show *s, const json_t *column, const char *list_n
     for (size_t i = 0; i < n && i < SHOWN_TOP; i++) {
         const json_t *row = json_array_get(list, i);
         BUF_SCOPE(one);
-        put_data(&one, profile_text(row, member), 30);
+        put_data(&one, text_at(row, member), 30);
         buf_char(&one, ' ');
         buf_text(&one, color_dim(s->cli));
         profile_share(profile_at(row, "count"), profile_at(column, "values"), &one);
@@ -183,8 +165,8 @@ static void show_groups(struct show *s, const json_t *column, const char *list_n
 static void show_column(struct show *s, const json_t *column) {
     buf_char(s->out, '\n');
     buf_text(s->out, color_bold(s->cli));
-    put_data(s->out, profile_text(column, "name"), 60);
-    buf_printf(s->out, "%s  %s%s%s   nulls ", color_off(s->cli), color_dim(s->cli), profile_text(column, "type"), color_off(s->cli));
+    put_data(s->out, text_at(column, "name"), 60);
+    buf_printf(s->out, "%s  %s%s%s   nulls ", color_off(s->cli), color_dim(s->cli), text_at(column, "type"), color_off(s->cli));
     profile_number(profile_at(column, "nulls"), s->out);
     buf_text(s->out, " (");
     profile_share(profile_at(column, "nulls"), s->rows, s->out);
@@ -217,7 +199,9 @@ void profile_write_text(struct cli *cli, const json_t *profile, size_t width, st
     must(cli && profile && out);
     struct show s = {cli, out, width ? width : 120, profile_at(profile, "profiled")};
     const json_t *columns = json_object_get(profile, "columns"), *warnings = json_object_get(profile, "warnings");
-    buf_printf(out, "%s%s%s: ", color_bold(cli), profile_text(profile, "table"), color_off(cli));
+    buf_text(out, color_bold(cli));
+    put_data(out, text_at(profile, "table"), 0);
+    buf_printf(out, "%s: ", color_off(cli));
     profile_number(profile_at(profile, "rows"), out);
     buf_printf(out, " rows, %zu columns", json_array_size(columns));
     if (json_is_true(json_object_get(profile, "sampled"))) {

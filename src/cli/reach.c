@@ -288,10 +288,13 @@ int reach_print(struct cli *cli, const struct ask *ask, void (*print)(struct cli
     enum status status = reach_json(reach, ask, &answer, &err);
     reach_close(&reach);
     if (status != OK) return cli_failed(&err);
-    if (cli->json)
+    if (cli->json) {
         print_json(answer);
-    else
+    } else {
+        make_shown(answer);
         print(cli, answer);
+    }
+    int code = ask->verdict && !json_is_true(json_object_get(answer, "ok")) ? 1 : 0;
     json_decref(answer);
-    return 0;
+    return code;
 }

@@ -38,6 +38,7 @@ struct ask {
     enum status (*part)(void *context, struct str bytes, struct err *err);
     void *context;
     bool landing; /* reach_print: see reach_options */
+    bool verdict; /* reach_print: the exit code is 1 unless the answer's "ok" is true */
     bool interruptible; /* Ctrl-C (host_interrupted) ends it with E_CANCELLED */
 };
 /* OK for 2xx. Other answers become *err: the status by HTTP code, the text from problem+json's detail. *retry_after_ms (may be NULL) is set for 503 and 429. */

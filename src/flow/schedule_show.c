@@ -136,10 +136,10 @@ static void write_names(struct json_writer *w, const char *name, const char *con
 static void write_models(struct schedule *s, struct json_writer *w, const struct config_flow *flow) {
     ARENA_SCOPE(arena);
     const struct flow_model *const *models = NULL;
-    const char *const *names = NULL, **selectors;
+    const char *const *names = NULL;
     size_t models_n = s->options.driver.models(s->options.driver.context, &models), n = 0, selectors_n = 0, cap = 1;
     for (size_t i = 0; i < flow->steps_n; i++) cap += flow->steps[i].models_n;
-    selectors = arena_new_array(arena, const char *, cap);
+    const char **selectors = arena_new_array(arena, const char *, cap);
     for (size_t i = 0; i < flow->steps_n; i++) {
         for (size_t k = 0; k < flow->steps[i].models_n; k++) selectors[selectors_n++] = flow->steps[i].models[k];
     }

@@ -7,6 +7,7 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "base/shown.h"
 #include "lake/result.h"
 
 #define SAMPLE_ROWS 2000u
@@ -42,12 +43,11 @@ void table_free(struct table_writer *t) {
 
 /* ---- widths of text on a terminal ---- */
 
+/* The character at p of text that shown.h let through: it is valid. */
 static uint32_t code_point(const char *p, const char *end, size_t *n) {
     unsigned char c = (unsigned char)*p;
     size_t length = c < 0x80 ? 1 : c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4;
-    if ((size_t)(end - p) < length) {
-        length = (size_t)(end - p);
-    }
+    must(length <= (size_t)(end - p));
     uint32_t v = length == 1 ? c : c & (0x7Fu >> length);
     for (size_t i = 1; i < length; i++) {
         v = v << 6 | ((unsigned char)p[i] & 0x3F);
@@ -74,26 +74,16 @@ static uint32_t text_width(struct str s) {
     return width;
 }
 
-/* The text on one line: line ends as ↵, other control characters as ·; not longer than `most` columns. */
+/* The text on one line as it may be shown; not much longer than `most` columns (0: all of it). */
 static struct str clean(struct table_writer *t, struct str s, uint32_t most) {
-    buf_clear(&t->clean);
+    char room[SHOWN_ESCAPE_MAX];
+    struct str shown;
     uint32_t width = 0;
-    for (size_t i = 0, n; i < s.n; i += n) {
-        uint32_t c = code_point(s.p + i, s.p + s.n, &n);
-        if (most && width > most) {
-            break;
-        }
-        if (c == '\r' && i + 1 < s.n && s.p[i + 1] == '\n') {
-            continue;
-        }
-        width += width_of(c);
-        if (c == '\n' || c == '\r') {
-            buf_text(&t->clean, "↵");
-        } else if (c < 0x20 || (c >= 0x7F && c < 0xA0)) {
-            buf_text(&t->clean, "·");
-        } else {
-            buf_put(&t->clean, s.p + i, n);
-        }
+    buf_clear(&t->clean);
+    for (size_t at = 0; at < s.n && (!most || width <= most);) {
+        at += shown_next(str_from(s, at), &shown, room);
+        width += text_width(shown);
+        buf_str(&t->clean, shown);
     }
     return str_make(t->clean.p ? t->clean.p : "", t->clean.n);
 }

@@ -88,8 +88,9 @@ static void load(struct node *node) {
     glue->flow = flow;
     if (status == OK) status = load_models(node, flow, &err);
     if (status == OK || status == E_CONFIG) status = open_schedule(node, &schedule, &err);
+    if (status == OK) err = (struct err){0}; /* models were wrong: their problems say so */
     mutex_lock(&glue->lock);
-    glue->failure = status == OK ? (struct err){0} : err;
+    glue->failure = err;
     glue->schedule = schedule;
     glue->loading = false;
     bool start = schedule && !glue->stopping;

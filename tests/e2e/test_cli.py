@@ -482,6 +482,26 @@ class Terminal:
         return self.text
 
 
+def test_data_cannot_steer_the_terminal(project):
+    """Control characters and such as turn the reading direction: escapes for people, exact for machines."""
+    hostile = "\u202egnp.exe\u2066\u009b31m\u007f\u200f"
+    steering = re.compile("[\u007f-\u009f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+    record = json.dumps({"id": "t", "note": hostile, "store": "\x1b[2J"}, ensure_ascii=False)
+    project.cli("put", "orders", "-", input=record + "\n")
+    (event,) = json.loads(project.cli("events", "--json").stdout)["events"]
+    query = "SELECT payload->>'$.note' AS note, payload->>'$.store' AS store, payload, payload->>'$.note' AS \"c\u202e\" FROM bronze.orders"
+    for args in (["sql", query], ["events"], ["event", "show", event["id"]], ["event", "trace", event["id"]], ["stream", "tail", "orders", "--all"], ["sql", f"SELECT '{hostile}"], ["profile", "bronze.orders"]):
+        with Terminal(project, args, {"NO_COLOR": "1", "TERM": "dumb"}) as terminal:
+            text = terminal.until_end().replace("\r\x1b[K", "")  # of the progress line
+            assert not steering.search(text) and "\x1b" not in text, (args, text)
+            assert r"\u202Egnp.exe\u2066\u009B31m\u007F\u200F" in text or args[0] in ("events", "profile") or args[1] == "trace", (args, text)
+    assert not steering.search(project.cli("sql", query).stdout) and r"c\u202E" in project.cli("sql", query).stdout
+    assert project.cli("event", "show", event["id"]).stdout.splitlines()[-1] == record
+    assert project.cli("stream", "tail", "orders", "--all", "--payload").stdout == record + "\n"
+    for form in ("csv", "json", "ndjson"):
+        assert hostile in project.cli("sql", query, "--format", form).stdout
+
+
 def test_shell(either):
     either.put("orders", "".join('{"order_id": %d}\n' % i for i in range(30)))
     with Terminal(either, ["sql"]) as shell:

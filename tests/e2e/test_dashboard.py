@@ -159,6 +159,8 @@ def test_data_never_becomes_markup(busy, tab):
     one.open("sql/" + "SELECT%20payload%20FROM%20bronze.orders", until="main table")
     assert "onerror" in one.page.inner_text("main table")
     assert one.page.locator("main img").count() == 0 and one.page.title() != "owned"
+    one.open("sql/" + "SELECT%20chr(8238)%20||%20'gnp.exe'%20AS%20name", until="main td:has-text('gnp.exe')")
+    assert one.page.inner_text("main td") == r"\u202Egnp.exe"
     one.sound()
 
 

@@ -25,7 +25,7 @@ def rows():
     made = []
     for i in range(500):
         amount = round(random.gauss(100, 10), 2) if i % 100 else 5000.0
-        made.append({"id": i, "shop": f"S{i // 5}", "line": i % 5, "amount": amount, "note": None if i % 10 == 0 else random.choice(["red", "green", "blue", "\x1b[31mred"]), "at": 1763632800 + i})
+        made.append({"id": i, "shop": f"S{i // 5}", "line": i % 5, "amount": amount, "note": None if i % 10 == 0 else random.choice(["red", "green", "blue", "\x1b[31mred", "\u202eder"]), "at": 1763632800 + i})
     return made
 
 
@@ -61,7 +61,7 @@ def test_figures(p, rows):
     assert amount["outliers"]["below"] == sum(a < low - reach for a in amounts)
     assert sum(amount["histogram"]) == 500 and amount["histogram"][0] > 400
     note = column(found, "note")
-    assert (note["nulls"], note["distinct"]) == (50, 4)
+    assert (note["nulls"], note["distinct"]) == (50, 5)
     assert {t["value"]: t["count"] for t in note["top"]} == {n: sum(r["note"] == n for r in rows) for n in {r["note"] for r in rows} - {None}}
     shop = column(found, "shop")
     assert [x["pattern"] for x in shop["patterns"]] == ["A+99", "A+9"]
@@ -97,7 +97,7 @@ def test_samples(p):
 def test_terminal(p):
     text = p.cli("profile", "silver.events").stdout
     assert "silver.events: 500 rows, 8 columns" in text and "likely keys: id" in text and "█" in text
-    assert "\x1b" not in text
+    assert "\x1b" not in text and "\u202e" not in text and r"\u001B[31mred" in text and r"\u202Eder" in text
 
 
 def test_html_is_one_file_and_quotes_data(p):
@@ -107,6 +107,7 @@ def test_html_is_one_file_and_quotes_data(p):
     html = (p.dir / "out.html").read_text()
     assert not (p.dir / "out.html.part").exists()
     assert "<script" not in html and "<img" not in html and "&lt;img src=x" in html
+    assert "\u202e" not in html and r"\u202Eder" in html and "<bdi>note</bdi>" in html
     assert not re.search(r"<[^>]*\bsrc=|href=\"(?!#)|https?://|@import|url\(", html)
     assert "prefers-color-scheme:dark" in html and html.count("<svg") >= 4
 

@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/metrics.h"
+#include "base/shown.h"
 #include "base/times.h"
 
 static void error_text_is_cut_between_characters(void **state) {
@@ -107,6 +108,47 @@ static void buffer_over_its_limit_fails_once_and_stays(void **state) {
     assert_int_equal(b.n, 8);
     buf_char(&b, 'x');
     assert_int_equal(b.n, 8);
+}
+
+/* What data may hold and a terminal would obey. */
+static void text_for_people_cannot_steer(void **state) {
+    static const struct {
+        const char *text, *line, *lines;
+    } cases[] = {
+        {"", "", ""}, {"İstanbul €𝄞 עברית \\u202E", "İstanbul €𝄞 עברית \\u202E", "İstanbul €𝄞 עברית \\u202E"},
+        {"\033[2Jx\a\x7F", "\\u001B[2Jx\\u0007\\u007F", "\\u001B[2Jx\\u0007\\u007F"},
+        {"\xC2\x9B"
+         "31m\xC2\x85\xC2\xA0",
+            "\\u009B31m\\u0085\xC2\xA0", "\\u009B31m\\u0085\xC2\xA0"},
+        {"a\r\nb\rc\n\td", "a↵b↵c↵\\td", "a↵b↵c\n\td"}, {"a\u2028b\u2029c", "a↵b↵c", "a↵b↵c"},
+        {"\u202Egnp.exe\u2066x\u2069", "\\u202Egnp.exe\\u2066x\\u2069", "\\u202Egnp.exe\\u2066x\\u2069"},
+        {"\u061C\u200E\u200F\u202A\u202D\u2067", "\\u061C\\u200E\\u200F\\u202A\\u202D\\u2067", "\\u061C\\u200E\\u200F\\u202A\\u202D\\u2067"},
+        {"\u2029", "↵", "↵"},
+        {"\x9B\xFF"
+         "a\xE2\x82",
+            "\uFFFD\uFFFD"
+            "a\uFFFD\uFFFD",
+            "\uFFFD\uFFFD"
+            "a\uFFFD\uFFFD"},
+        {"\xC0\x9B", "\\u001B", "\\u001B"}, /* overlong */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        BUF_SCOPE(line);
+        BUF_SCOPE(lines);
+        shown_put(&line, str_of(cases[i].text), 0);
+        shown_put_lines(&lines, str_of(cases[i].text));
+        assert_string_equal(buf_cstr(&line), cases[i].line);
+        assert_string_equal(buf_cstr(&lines), cases[i].lines);
+    }
+    BUF_SCOPE(nul);
+    shown_put(&nul, str_make("a\0b", 3), 0);
+    assert_string_equal(buf_cstr(&nul), "a\\u0000b");
+    BUF_SCOPE(cut);
+    shown_put(&cut, STR("ab\033cd"), 3);
+    assert_string_equal(buf_cstr(&cut), "ab\\u001B…");
+    buf_clear(&cut);
+    shown_put(&cut, STR("äöü"), 3);
+    assert_string_equal(buf_cstr(&cut), "äöü");
 }
 
 static void base64_and_hex(void **state) {
@@ -353,10 +395,11 @@ static void log_lines_cannot_be_forged(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(error_text_is_cut_between_characters), cmocka_unit_test(errno_maps_to_status),
         cmocka_unit_test(arena_keeps_what_it_gave), cmocka_unit_test(numbers_refuse_what_is_not_one), cmocka_unit_test(utf8_by_the_letter),
-        cmocka_unit_test(cutting_and_comparing), cmocka_unit_test(buffer_over_its_limit_fails_once_and_stays), cmocka_unit_test(base64_and_hex),
-        cmocka_unit_test(map_keeps_order_through_growth_and_removal), cmocka_unit_test(crc32c_vectors), cmocka_unit_test(times_read_and_write),
-        cmocka_unit_test(event_id_is_its_own_address), cmocka_unit_test(json_writer_escapes), cmocka_unit_test(scanner_of_small_texts),
-        cmocka_unit_test(json_accepts_and_refuses_the_same_as_the_letter), cmocka_unit_test(json_paths), cmocka_unit_test(json_arrays_are_cut_into_raw_slices),
-        cmocka_unit_test(money_never_passes_through_a_double), cmocka_unit_test(metrics_in_prometheus_text), cmocka_unit_test(log_lines_cannot_be_forged)};
+        cmocka_unit_test(cutting_and_comparing), cmocka_unit_test(buffer_over_its_limit_fails_once_and_stays), cmocka_unit_test(text_for_people_cannot_steer),
+        cmocka_unit_test(base64_and_hex), cmocka_unit_test(map_keeps_order_through_growth_and_removal), cmocka_unit_test(crc32c_vectors),
+        cmocka_unit_test(times_read_and_write), cmocka_unit_test(event_id_is_its_own_address), cmocka_unit_test(json_writer_escapes),
+        cmocka_unit_test(scanner_of_small_texts), cmocka_unit_test(json_accepts_and_refuses_the_same_as_the_letter), cmocka_unit_test(json_paths),
+        cmocka_unit_test(json_arrays_are_cut_into_raw_slices), cmocka_unit_test(money_never_passes_through_a_double),
+        cmocka_unit_test(metrics_in_prometheus_text), cmocka_unit_test(log_lines_cannot_be_forged)};
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }
