@@ -64,7 +64,7 @@ enum status landing_plan_read(struct arena *arena, struct str text, struct landi
     struct str name = str_of(text_of(arena, json_object_get(spec, "encoding_name"), &fine));
     if (name.n >= sizeof plan.encoding.name)
         fine = false;
-    else
+    else if (name.n > 0)
         memcpy(plan.encoding.name, name.p, name.n);
     plan.bom_bytes = (size_t)integer(spec, "bom_bytes", 0, 3, &fine);
     plan.dialect.delimiter = (char)integer(spec, "delimiter", 0, 255, &fine);

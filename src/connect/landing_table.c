@@ -62,7 +62,7 @@ static enum status read_table_names(struct source_state *s, struct wide *w, cons
     const struct engine_view *view = lake_pin_view(pin);
     for (size_t i = 0; i < view->tables_n; i++) {
         const struct engine_table *t = &view->tables[i];
-        if (strcmp(t->schema, schema) || strcmp(t->name, name)) continue;
+        if (strcmp(t->schema, schema) != 0 || strcmp(t->name, name) != 0) continue;
         for (size_t c = 0; c < t->columns_n; c++) {
             const char *spelling = arena_strdup(w->arena, t->columns[c].name);
             map_put(w->table_names, folded(w->arena, str_of(spelling)), (void *)(uintptr_t)spelling);

@@ -187,6 +187,7 @@ static struct flow_input *find_input(struct input_list *inputs, const char *full
 
 /* A table of which a change says where it reaches: by its own time in bucket models. */
 static bool can_drive(const struct model *m, enum flow_input_kind kind, const struct model *other) {
+    must(other || kind != FLOW_INPUT_MODEL);
     if (kind == FLOW_INPUT_REFERENCE) return false;
     return !m->pub.bucket || m->pub.by_n || kind != FLOW_INPUT_MODEL || other->pub.kind == FLOW_VIEW || other->pub.time;
 }

@@ -201,7 +201,10 @@ static enum status attempt(struct run *run, bool *had_work, struct err *err) {
     return st == OK ? dispatch(run, err) : st;
 }
 
+/* Only by runs that took what was new: what a check, or a run over old events, saw of a lake table is not processed. */
 static void note_seen_tables(const struct run *run) {
+    const struct flow_run_options *o = run->options;
+    if (o->dry_run || o->verify || o->redrive || o->from_us || o->to_us) return;
     for (size_t i = 0; i < run->inputs_n; i++) {
         const struct run_input *in = &run->inputs[i];
         if (in->table) state_note_seen(run->flow, run->m->pub.full, in->in->full, (struct seen_table){in->seen_version, in->before});
@@ -234,7 +237,7 @@ static void finish(struct run *run, enum status st, bool had_work, const struct 
     if (st == OK) {
         r->status = !had_work ? FLOW_UNCHANGED : run->options->dry_run ? FLOW_PLANNED : FLOW_DONE;
         if (had_work && run->why && !r->detail) r->detail = run->why;
-        if (had_work && !run->options->dry_run) note_seen_tables(run);
+        if (had_work) note_seen_tables(run);
     } else if (st == E_CANCELLED || (st == E_NOT_FOUND && !run->work && !run->log.n)) {
         r->status = FLOW_SKIPPED;
         r->error = arena_strdup(run->arena, err->text);

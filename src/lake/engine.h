@@ -32,7 +32,8 @@ struct engine_options {
 };
 
 enum status engine_new(const struct engine_options *options, struct engine **out, struct err *err); /* starts nothing yet */
-void engine_free(struct engine **engine); /* ends the child */
+/* Ends the child; no call may be under way. A warehouse with much WAL gets a checkpoint before: that may take a second, at most twice stuck_ms. */
+void engine_free(struct engine **engine);
 pid_t engine_pid(struct engine *engine); /* 0: not running */
 /* Other folders to read (a reload). A child that runs is ended, as it keeps the ones it began with; calls under way fail with E_UNAVAILABLE. */
 void engine_set_read_dirs(struct engine *engine, const char *const *read_dirs);

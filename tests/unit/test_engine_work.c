@@ -196,6 +196,27 @@ static void what_was_committed_outlives_a_kill(void **state) {
     assert_string_equal(one(f, "SELECT count(*) AS n FROM warehouse.cupel.t"), "[{\"n\":3001}]\n");
 }
 
+/* A clean end leaves nothing to be replayed. */
+static void a_clean_end_folds_the_wal_in(void **state) {
+    struct fixture *f = *state;
+    struct fs_stat stat;
+    char *wal = arena_printf(f->arena, "%s.wal", warehouse_path(f));
+    one(f, "CREATE TABLE warehouse.cupel.t AS SELECT range AS a, md5(range::VARCHAR) AS s FROM range(100000)");
+    assert_int_equal(f->host.fs->stat(f->host.fs->self, wal, &stat, &f->err), OK);
+    assert_true(stat.size_bytes > 1 << 20);
+    engine_free(&f->engine);
+    assert_false(fs_exists(f->host.fs, wal));
+    start_engine(f, (struct engine_options){0});
+    assert_string_equal(one(f, "SELECT count(*) AS n FROM warehouse.cupel.t"), "[{\"n\":100000}]\n");
+    engine_free(&f->engine);
+    start_engine(f, (struct engine_options){.stuck_ms = 300});
+    one(f, "INSERT INTO warehouse.cupel.t SELECT range, md5(range::VARCHAR) FROM range(100000)");
+    kill(engine_pid(f->engine), SIGSTOP); /* one that does not answer is not waited for long */
+    engine_free(&f->engine);
+    start_engine(f, (struct engine_options){0});
+    assert_string_equal(one(f, "SELECT count(*) AS n FROM warehouse.cupel.t"), "[{\"n\":200000}]\n");
+}
+
 static void overwrite(struct fixture *f, const char *path, uint64_t at, struct str bytes) {
     int file;
     assert_int_equal(f->host.fs->open(f->host.fs->self, path, FS_WRITE, &file, &f->err), OK);
@@ -499,6 +520,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test_setup_teardown(cancelled_from_another_thread, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_limit_is_of_one_run, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_was_committed_outlives_a_kill, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_clean_end_folds_the_wal_in, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_damaged_warehouse_is_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_newer_warehouse_is_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_warehouse_half_made_is_made_anew, set_up, tear_down),
