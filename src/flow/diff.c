@@ -59,7 +59,7 @@ enum status table_ensure(struct run *run, struct err *err) {
     buf_text(&sql, "; ");
     create_table(&sql, run, run->m->table);
     create_table(&sql, run, run->m->old_table);
-    if (run->m->pub.deletes) create_table(&sql, run, run->m->gone_table);
+    if (model_keeps_ends(run->m)) create_table(&sql, run, run->m->gone_table);
     return run_buf(run, &sql, NULL, err);
 }
 

@@ -99,6 +99,9 @@ struct model {
 
 static inline const struct model *model_of(const struct flow_model *m) { return (const struct model *)m; }
 
+/* Whether it notes, beside its table, which row removed a key or ended a group: rows that come late, from before that, must not come back. */
+static inline bool model_keeps_ends(const struct model *m) { return m->pub.deletes || m->pub.together; }
+
 /* A loaded set: immutable after flow_load, kept until flow_close. */
 struct model_set {
     struct model_set *older;

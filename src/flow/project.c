@@ -273,6 +273,8 @@ static void meaning(const struct model *m, const char *timezone, struct buf *out
     buf_printf(out, "kind:%d bucket:%d merge:%d expands:%d within:%lld lookback:%lld zone:%s\n", (int)p->kind, (int)p->bucket, p->merge, p->expands,
         (long long)p->within_time_ms, (long long)p->lookback_ms, timezone);
     buf_printf(out, "macros:%llx %llx\n", (unsigned long long)macros_used(str_of(p->sql)), (unsigned long long)macros_used(str_of(p->rows)));
+    if (p->together) buf_text(out, "together:2\n"); /* 2: rows that ended a group are noted; tables from before have no such notes and are built again */
+    if (m->order_given) buf_text(out, "order:2\n"); /* 2: among equal ones arrival decides */
     add_names(out, "key", p->key, p->key_n);
     add_names(out, "order", p->order, p->order_n);
     add_names(out, "within", p->within, p->within_n);

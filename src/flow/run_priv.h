@@ -137,7 +137,8 @@ enum status run_count_keys(struct run *run, int64_t *keys, struct err *err); /* 
 /* How far bronze is shown: to, rows, receipt times. */
 enum status run_bronze_ends(struct run *run, struct err *err);
 enum status table_replace(struct run *run, struct err *err); /* an empty one in place of the old one */
-enum status stream_winners(struct run *run, struct err *err); /* _new: the winners of _batch alone */
+enum status stream_winners(struct run *run, struct err *err); /* _won and, without what ended keys and groups, _new: the winners of _batch alone */
+enum status stream_note_ends(struct run *run, struct err *err); /* what ended keys and groups, from _won; inside the writing transaction */
 
 /* ---- expectations ---- */
 

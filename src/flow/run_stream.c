@@ -175,16 +175,20 @@ static enum status read_batch(struct run *run, int64_t *rows_in, struct err *err
 
 static void columns_of(struct buf *out, const struct run *run, const char *prefix) { sql_columns(out, prefix, run->m->pub.columns, run->m->pub.columns_n); }
 
+static void put_newest(struct buf *out, const struct run *run, const char *column) {
+    if (!model_column(run->m, column)) return; /* not asked for where the key is the event itself */
+    sql_name(out, column);
+    buf_text(out, " DESC NULLS LAST, ");
+}
+
+/* Newest first. Among equal ones arrival decides, not which run they came with. */
 static void put_order(struct buf *out, const struct run *run) {
-    for (size_t i = 0; i < run->m->pub.order_n; i++) {
-        if (!model_column(run->m, run->m->pub.order[i])) continue; /* not asked for where the key is the event itself */
-        sql_name(out, run->m->pub.order[i]);
-        buf_text(out, " DESC NULLS LAST, ");
-    }
+    for (size_t i = 0; i < run->m->pub.order_n; i++) put_newest(out, run, run->m->pub.order[i]);
+    if (run->m->order_given) put_newest(out, run, "_received_at"), put_newest(out, run, "_event_id");
     buf_text(out, "cupel_new_ DESC");
 }
 
-/* The table's rows of the batch's keys, and the removals noted for them. */
+/* The table's rows of the batch's keys, and what is noted of their ends. */
 static enum status make_old(struct run *run, struct batch *b, struct err *err) {
     if (!run->m->pub.key_n || run->target_empty) return OK;
     BUF_SCOPE(columns);
@@ -193,7 +197,7 @@ static enum status make_old(struct run *run, struct batch *b, struct err *err) {
     buf_printf(&sql, "CREATE OR REPLACE TEMP TABLE _old AS SELECT %s, t_.rowid AS cupel_row_, false AS cupel_gone_ FROM %s AS t_ WHERE ", buf_cstr(&columns),
         run->target);
     sql_has_key(&sql, "temp._batch", "t_", run->m->pub.key, run->m->pub.key_n, run->keys_nulls);
-    if (run->m->pub.deletes) {
+    if (model_keeps_ends(run->m)) {
         buf_printf(&sql, " UNION ALL SELECT %s, t_.rowid, true FROM %s AS t_ WHERE ", buf_cstr(&columns), run->target_gone);
         sql_has_key(&sql, "temp._batch", "t_", run->m->pub.key, run->m->pub.key_n, run->keys_nulls);
     }
@@ -201,7 +205,14 @@ static enum status make_old(struct run *run, struct batch *b, struct err *err) {
     return st == OK ? run_count(run, "SELECT count(*) AS n FROM temp._old", &b->old_rows, err) : st;
 }
 
-/* Rows of the same input row are restated as a whole: what the table has of it goes. */
+static void put_same(struct buf *out, const char *column) {
+    buf_text(out, " AND k_.");
+    sql_name(out, column);
+    buf_text(out, " IS NOT DISTINCT FROM t_.");
+    sql_name(out, column);
+}
+
+/* Rows of the same input row are restated as a whole: what the table has of it goes. Without the event's id the order tells which it was. */
 static void put_candidates(struct buf *out, const struct run *run, const struct batch *b) {
     const struct flow_model *p = &run->m->pub;
     BUF_SCOPE(columns);
@@ -209,56 +220,63 @@ static void put_candidates(struct buf *out, const struct run *run, const struct 
     buf_printf(out, "SELECT %s, true AS cupel_new_ FROM temp._batch", buf_cstr(&columns));
     if (!b->old_rows) return;
     buf_printf(out, " UNION ALL SELECT %s, false FROM temp._old AS t_ WHERE NOT EXISTS (SELECT 1 FROM temp._batch AS k_ WHERE true", buf_cstr(&columns));
-    for (int list = 0; list < 2; list++) {
-        const char *const *names = list ? p->order : p->key;
-        for (size_t i = 0; i < (list ? p->order_n : p->key_n); i++) {
-            if (!model_column(run->m, names[i])) continue;
-            buf_text(out, " AND k_.");
-            sql_name(out, names[i]);
-            buf_text(out, " IS NOT DISTINCT FROM t_.");
-            sql_name(out, names[i]);
-        }
+    for (size_t i = 0; i < p->key_n; i++) put_same(out, p->key[i]);
+    if (model_column(run->m, "_event_id")) put_same(out, "_event_id");
+    for (size_t i = 0; i < p->order_n && !model_column(run->m, "_event_id"); i++) {
+        if (model_column(run->m, p->order[i])) put_same(out, p->order[i]);
     }
     buf_char(out, ')');
 }
 
-/* _won: of each key the newest row; with together, of each key the group of the newest row. cupel_gone_: the key is removed. */
+/* The rows to choose from, as c_, each with cupel_gone_: it removes its key. */
+static void put_choice(struct buf *out, const struct run *run, const struct batch *b) {
+    buf_printf(out, "CREATE OR REPLACE TEMP TABLE _won AS WITH c_ AS (SELECT *, %s AS cupel_gone_ FROM (",
+        run->m->pub.deletes ? arena_printf(run->arena, "coalesce((%s), false)", run->m->pub.deletes) : "false");
+    put_candidates(out, run, b);
+    buf_text(out, "))");
+}
+
+/* Of each key the rows of the newest group as far back as no other group's row and no removal comes between. That first other row stays too, marked as
+ * gone: a row that comes late, from before it, must not join the group. So what is kept depends on the rows alone, not on how runs cut them.
+ * Most keys have one group: only the others (m_) have to be put in order. */
+static void put_last_stretch(struct buf *out, const struct run *run, const char *key, const char *order) {
+    BUF_SCOPE(group);
+    sql_name(&group, run->m->pub.together);
+    const char *g = buf_cstr(&group);
+    BUF_SCOPE(mixed);
+    sql_has_key(&mixed, "m_", "c_", run->m->pub.key, run->m->pub.key_n, true);
+    buf_printf(out,
+        ", m_ AS (SELECT %s FROM c_ GROUP BY ALL HAVING min(%s) IS DISTINCT FROM max(%s) OR count(%s) NOT IN (0, count(*)) OR bool_or(cupel_gone_)), "
+        "n_ AS (SELECT *, cupel_gone_ OR %s IS DISTINCT FROM first_value(%s) OVER w_ AS cupel_other_, row_number() OVER w_ AS cupel_place_ FROM c_ WHERE %s "
+        "WINDOW w_ AS (PARTITION BY %s ORDER BY %s)), "
+        "e_ AS (SELECT *, coalesce(min(cupel_place_) FILTER (cupel_other_) OVER (PARTITION BY %s), cupel_place_) AS cupel_end_ FROM n_) "
+        "SELECT * FROM (SELECT * FROM c_ WHERE NOT %s UNION ALL BY NAME SELECT * EXCLUDE (cupel_gone_, cupel_other_, cupel_place_, cupel_end_), "
+        "cupel_other_ AS cupel_gone_ FROM e_ WHERE cupel_place_ <= cupel_end_)",
+        key, g, g, g, g, g, buf_cstr(&mixed), key, order, key, buf_cstr(&mixed));
+    if (!run->m->pub.within_n) return;
+    buf_text(out, " QUALIFY cupel_gone_");
+    for (size_t i = 0; i < run->m->pub.within_n; i++) {
+        buf_text(out, " OR ");
+        sql_name(out, run->m->pub.within[i]);
+        buf_text(out, " IS NULL");
+    }
+    buf_printf(out, " OR row_number() OVER (PARTITION BY %s, ", key);
+    sql_names(out, "", run->m->pub.within, run->m->pub.within_n);
+    buf_printf(out, " ORDER BY %s) = 1", order);
+}
+
+/* _won: of each key the newest row; with together, the newest group's rows. cupel_gone_: no row of the table, but what ends its key or its group. */
 static enum status make_winners(struct run *run, const struct batch *b, struct err *err) {
-    const struct flow_model *p = &run->m->pub;
     BUF_SCOPE(key);
-    sql_names(&key, "", p->key, p->key_n);
+    sql_names(&key, "", run->m->pub.key, run->m->pub.key_n);
     BUF_SCOPE(order);
     put_order(&order, run);
     BUF_SCOPE(sql);
-    buf_printf(&sql, "CREATE OR REPLACE TEMP TABLE _won AS WITH c_ AS (SELECT *, %s AS cupel_gone_ FROM (",
-        p->deletes ? arena_printf(run->arena, "coalesce((%s), false)", p->deletes) : "false");
-    put_candidates(&sql, run, b);
-    buf_text(&sql, ")) SELECT * FROM c_ ");
-    if (!p->together) {
-        buf_printf(&sql, "QUALIFY row_number() OVER (PARTITION BY %s ORDER BY %s) = 1", buf_cstr(&key), buf_cstr(&order));
-        return run_buf(run, &sql, NULL, err);
-    }
-    BUF_SCOPE(group);
-    sql_name(&group, p->together);
-    buf_clear(&sql);
-    buf_printf(&sql, "CREATE OR REPLACE TEMP TABLE _won AS WITH c_ AS (SELECT *, %s AS cupel_gone_ FROM (",
-        p->deletes ? arena_printf(run->arena, "coalesce((%s), false)", p->deletes) : "false");
-    put_candidates(&sql, run, b);
-    buf_printf(&sql,
-        ")), n_ AS (SELECT *, first_value(%s) OVER w_ AS cupel_group_, first_value(cupel_gone_) OVER w_ AS cupel_end_, row_number() OVER w_ AS cupel_place_ "
-        "FROM c_ "
-        "WINDOW w_ AS (PARTITION BY %s ORDER BY %s)) SELECT * EXCLUDE (cupel_group_, cupel_end_, cupel_place_) FROM n_ "
-        "WHERE CASE WHEN cupel_end_ THEN cupel_place_ = 1 ELSE %s IS NOT DISTINCT FROM cupel_group_ END",
-        buf_cstr(&group), buf_cstr(&key), buf_cstr(&order), buf_cstr(&group));
-    if (p->within_n) {
-        BUF_SCOPE(within);
-        sql_names(&within, "", p->within, p->within_n);
-        buf_text(&sql, " QUALIFY ");
-        for (size_t i = 0; i < p->within_n; i++) {
-            sql_name(&sql, p->within[i]);
-            buf_text(&sql, " IS NULL OR ");
-        }
-        buf_printf(&sql, "row_number() OVER (PARTITION BY %s, %s ORDER BY %s) = 1", buf_cstr(&key), buf_cstr(&within), buf_cstr(&order));
+    put_choice(&sql, run, b);
+    if (run->m->pub.together) {
+        put_last_stretch(&sql, run, buf_cstr(&key), buf_cstr(&order));
+    } else {
+        buf_printf(&sql, " SELECT * FROM c_ QUALIFY row_number() OVER (PARTITION BY %s ORDER BY %s) = 1", buf_cstr(&key), buf_cstr(&order));
     }
     return run_buf(run, &sql, NULL, err);
 }
@@ -284,14 +302,20 @@ static enum status append(struct run *run, struct batch *b, struct err *err) {
     return b->rows ? run_buf(run, &sql, NULL, err) : OK;
 }
 
-static enum status replace_gone(struct run *run, struct err *err) {
-    if (!run->m->pub.deletes) return OK;
+enum status stream_note_ends(struct run *run, struct err *err) {
     BUF_SCOPE(sql);
-    buf_printf(
-        &sql, "DELETE FROM %s WHERE rowid IN (SELECT cupel_row_ FROM temp._old WHERE cupel_gone_); INSERT INTO %s SELECT ", run->target_gone, run->target_gone);
+    buf_printf(&sql, "INSERT INTO %s SELECT ", run->target_gone);
     columns_of(&sql, run, "");
     buf_printf(&sql, ", %lld FROM temp._won WHERE cupel_gone_", (long long)run->version);
     return run_buf(run, &sql, NULL, err);
+}
+
+static enum status replace_ends(struct run *run, struct err *err) {
+    if (!model_keeps_ends(run->m)) return OK;
+    BUF_SCOPE(sql);
+    buf_printf(&sql, "DELETE FROM %s WHERE rowid IN (SELECT cupel_row_ FROM temp._old WHERE cupel_gone_)", run->target_gone);
+    enum status st = run_buf(run, &sql, NULL, err);
+    return st == OK ? stream_note_ends(run, err) : st;
 }
 
 /* Old rows against winners, by content: rows that came out the same stay where they are. */
@@ -311,7 +335,7 @@ static enum status replace_rows(struct run *run, struct batch *b, struct err *er
     if (st == OK) st = run_count(run, "SELECT count(*) AS n FROM temp._new", &live_after, err);
     if (st == OK) st = diff_make_from(run, "SELECT * FROM temp._old WHERE NOT cupel_gone_", err);
     if (st == OK) st = diff_apply(run, err);
-    if (st == OK) st = replace_gone(run, err);
+    if (st == OK) st = replace_ends(run, err);
     run->result->rows_out += live_after - live_before;
     run->result->superseded += b->rows - (live_after - live_before);
     return st;
@@ -406,7 +430,7 @@ static enum status make_next(struct run *run, struct err *err) {
     buf_printf(&sql, "BEGIN; DROP TABLE IF EXISTS %s; DROP TABLE IF EXISTS %s; DROP TABLE IF EXISTS %s; CREATE SCHEMA IF NOT EXISTS warehouse.", m->next_table,
         m->next_gone, m->next_quarantine);
     sql_name(&sql, m->pub.schema);
-    for (int gone = 0; gone < (m->pub.deletes ? 2 : 1); gone++) {
+    for (int gone = 0; gone < (model_keeps_ends(m) ? 2 : 1); gone++) {
         buf_printf(&sql, "; CREATE TABLE %s (", gone ? m->next_gone : m->next_table);
         for (size_t i = 0; i < m->pub.columns_n; i++) {
             sql_name(&sql, m->pub.columns[i].name);
@@ -510,7 +534,7 @@ static enum status put_in_place(struct run *run, struct err *err) {
         buf_printf(&sql, "DROP TABLE IF EXISTS %s; DROP TABLE IF EXISTS %s; DROP TABLE IF EXISTS %s; ALTER TABLE %s RENAME TO ", m->table, m->old_table,
             m->gone_table, m->next_table);
         sql_name(&sql, m->pub.name);
-        if (m->pub.deletes) {
+        if (model_keeps_ends(m)) {
             buf_printf(&sql, "; ALTER TABLE %s RENAME TO ", m->next_gone);
             sql_name(&sql, arena_printf(arena, "%s__%s__gone", m->pub.schema, m->pub.name));
         }
@@ -526,7 +550,7 @@ static enum status put_in_place(struct run *run, struct err *err) {
     run->target = m->table;
     if (st == OK) st = diff_make(run, "true", err);
     if (st == OK) st = diff_apply(run, err);
-    if (m->pub.deletes)
+    if (model_keeps_ends(m))
         buf_printf(&sql, "DELETE FROM %s; INSERT INTO %s SELECT * FROM %s; DROP TABLE %s; ", m->gone_table, m->gone_table, m->next_gone, m->next_gone);
     buf_printf(&sql, "DROP TABLE %s", m->next_table);
     return st == OK ? run_buf(run, &sql, NULL, err) : st;

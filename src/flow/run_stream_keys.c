@@ -9,7 +9,7 @@ static bool can_restate_keys(const struct run *run) {
     for (size_t i = 0; i < run->inputs_n; i++) {
         if (!run->inputs[i].model && !run->inputs[i].in->lookup) return false; /* bronze: its old rows are not at hand */
     }
-    return run->m->pub.key_n && !run->m->pub.deletes;
+    return run->m->pub.key_n > 0;
 }
 
 static void put_output(struct buf *out, const struct run *run) {
@@ -37,6 +37,16 @@ static enum status read_keys(struct run *run, struct err *err) {
     return st == OK ? run_expect_rows(run, "temp._batch", err) : st;
 }
 
+/* All rows of the touched keys were at hand, so what ended them is known anew. */
+static enum status restate_ends(struct run *run, struct err *err) {
+    if (!model_keeps_ends(run->m)) return OK;
+    BUF_SCOPE(sql);
+    buf_printf(&sql, "DELETE FROM %s AS t_ WHERE ", run->target_gone);
+    sql_has_key(&sql, "temp._keys", "t_", run->m->pub.key, run->m->pub.key_n, true);
+    enum status st = run_buf(run, &sql, NULL, err);
+    return st == OK ? stream_note_ends(run, err) : st;
+}
+
 static enum status write_keys(struct run *run, struct err *err) {
     run_take_version(run);
     enum status st = run_sql(run, "BEGIN", NULL, err);
@@ -47,6 +57,7 @@ static enum status write_keys(struct run *run, struct err *err) {
     sql_has_key(&where, "temp._keys", "t_", run->m->pub.key, run->m->pub.key_n, true);
     if (st == OK) st = diff_make(run, buf_cstr(&where), err);
     if (st == OK) st = diff_apply(run, err);
+    if (st == OK) st = restate_ends(run, err);
     bool changed = run->result->inserted || run->result->deleted;
     if (st == OK && changed) st = run_expect_table(run, "temp._batch", err);
     return st == OK ? run_commit(run, changed, err) : st;

@@ -12,6 +12,8 @@
 #define IDS 6
 #define DOCS 3
 #define LINES 4
+#define LINES_MAX 5 /* of a request */
+#define FILES 3
 #define STEPS 10
 
 /* ---- a seeded generator (splitmix64) ---- */
@@ -40,13 +42,20 @@ static const char *const model_files[][2] = {
     {"silver/every",
         "/* cupel\nkind: stream\nkey: [_event_id]\ntime: ts\ndrops: payload->>'$.op' = 'd'\n*/\nSELECT " EVENT_COLUMNS " WHERE op IS DISTINCT FROM 'd'"},
     {"silver/doc",
-        "/* cupel\nkind: stream\nkey: [h, doc]\ntogether: file\nwithin: [line]\n*/\nSELECT CAST(payload->>'$.h' AS INTEGER) AS h, CAST(payload->>'$.doc' AS "
+        "/* cupel\nkind: stream\nkey: [h, doc]\ntogether: file\nwithin: [line]\norder: [n]\ndeletes: op = 'd'\n*/\nSELECT CAST(payload->>'$.h' AS INTEGER) AS "
+        "h, "
+        "CAST(payload->>'$.doc' AS "
         "INTEGER) AS doc, "
-        "CAST(payload->>'$.file' AS INTEGER) AS file, CAST(payload->>'$.line' AS INTEGER) AS line, CAST(payload->>'$.v' AS INTEGER) AS v, _received_at, "
-        "_event_id FROM bronze.doc"},
+        "CAST(payload->>'$.file' AS INTEGER) AS file, CAST(payload->>'$.line' AS INTEGER) AS line, CAST(payload->>'$.v' AS INTEGER) AS v, payload->>'$.op' "
+        "AS op, CAST(payload->>'$.n' AS INTEGER) AS n, _received_at, _event_id FROM bronze.doc"},
     {"silver/named",
         "/* cupel\nkind: stream\nkey: [h, id]\n*/\nSELECT e.h, e.id, n.name, e.v, e._received_at, e._event_id FROM silver.ev e JOIN ref.names n ON n.k = e.k "
         "WHERE e.v % 5 <> 0"},
+    {"silver/grouped", "/* cupel\nkind: stream\nkey: [h, k]\ntogether: id\ndeletes: v % 7 = 0\n*/\nSELECT h, k, id, v, _received_at, _event_id FROM silver.ev"},
+    {"silver/tied",
+        "/* cupel\nkind: stream\nkey: [h, k]\ntogether: id\norder: [day]\n*/\nSELECT CAST(payload->>'$.h' AS INTEGER) AS h, CAST(payload->>'$.id' AS INTEGER) "
+        "AS id, payload->>'$.k' AS k, CAST(payload->>'$.t' AS BIGINT) // 86400 AS day, CAST(payload->>'$.v' AS INTEGER) AS v, _received_at, _event_id FROM "
+        "bronze.ev"},
     {"gold/merged",
         "/* cupel\nkind: incremental\nby: [h, day]\nmerge: true\ntime: day\nrows: SELECT h, CAST(ts AS DATE) AS day, v AS total, CAST(1 AS BIGINT) AS n, v AS "
         "low, [k] AS ks FROM silver.ev\nstate: [ks]\n*/\n"
@@ -104,20 +113,18 @@ struct event {
 };
 
 struct line {
-    bool used;
-    int number; /* 0: none */
-    int v;
+    bool gone; /* removes the document */
+    int file, number, v; /* number 0: none */
 };
 
 struct doc {
-    int file, lines_n;
-    struct line lines[64];
+    int lines_n;
+    struct line lines[STEPS * LINES_MAX]; /* all, in their order n, which is not that of sending */
 };
 
 struct history {
     struct event events[IDS];
     struct doc docs[DOCS];
-    int files; /* files sent so far */
 };
 
 static struct history histories[HISTORIES];
@@ -127,7 +134,7 @@ static int64_t day_of(int h) { return INT64_C(1767225600) + (int64_t)h * 20 * 86
 /* ---- steps ---- */
 
 struct batch_texts {
-    const char *texts[20000];
+    const char *texts[HISTORIES * STEPS * LINES_MAX];
     size_t n;
 };
 
@@ -154,26 +161,23 @@ static void one_level(struct fixture *f, int h) {
         arena_printf(f->arena, "{\"h\":%d,\"t\":%lld,\"level\":%d}", h, (long long)(day_of(h) - 86400 + below_n(7) * 86400 + below_n(4) * 3600), below_n(50));
 }
 
-/* A newer file replaces what older ones said of a document; lines of a number replace each other inside it. Files never mix: each is whole before the
- * next begins. */
+/* Lines of a few files, which come back and mix, and removals in between: of a document the last unbroken stretch of one file counts. */
 static void one_file(struct fixture *f, int h) {
-    int file = ++histories[h].files, n = 1 + below_n(5);
-    struct doc *d = &histories[h].docs[below_n(DOCS)];
-    int number = (int)(d - histories[h].docs);
-    if (d->file != file) *d = (struct doc){.file = file};
-    for (int i = 0; i < n; i++) {
-        int line = chance(60) ? 1 + below_n(LINES) : 0, v = below_n(100);
-        docs.texts[docs.n++] = line ? arena_printf(f->arena, "{\"h\":%d,\"doc\":%d,\"file\":%d,\"line\":%d,\"v\":%d}", h, number, file, line, v)
-                                    : arena_printf(f->arena, "{\"h\":%d,\"doc\":%d,\"file\":%d,\"v\":%d}", h, number, file, v);
-        for (int k = 0; line && k < d->lines_n; k++) {
-            if (d->lines[k].number == line) d->lines[k].used = false;
-        }
-        d->lines[d->lines_n++] = (struct line){true, line, v};
+    int file = below_n(FILES), number = below_n(DOCS);
+    struct doc *d = &histories[h].docs[number];
+    for (int i = 1 + below_n(LINES_MAX); i > 0; i--) {
+        if (chance(10)) file = below_n(FILES);
+        struct line line = {chance(8), file, chance(60) ? 1 + below_n(LINES) : 0, below_n(100)};
+        d->lines[d->lines_n++] = line;
+        const char *op = line.gone ? ",\"op\":\"d\"" : "";
+        docs.texts[docs.n++] = line.number
+            ? arena_printf(f->arena, "{\"h\":%d,\"doc\":%d,\"file\":%d,\"line\":%d,\"v\":%d,\"n\":%d%s}", h, number, file, line.number, line.v, d->lines_n, op)
+            : arena_printf(f->arena, "{\"h\":%d,\"doc\":%d,\"file\":%d,\"v\":%d,\"n\":%d%s}", h, number, file, line.v, d->lines_n, op);
     }
 }
 
 static void new_input(struct fixture *f) {
-    events.n = levels.n = docs.n = 0;
+    events.n = levels.n = 0;
     for (int h = 0; h < HISTORIES; h++) {
         if (chance(40)) continue;
         for (int i = below_n(4); i > 0; i--) one_event(f, h);
@@ -184,13 +188,24 @@ static void new_input(struct fixture *f) {
 
 static uint16_t ev_stream, lv_stream, doc_stream;
 
+/* Some wait for a later request: what the model takes as newer has come before. */
+static void send_docs(struct fixture *f, bool all) {
+    struct batch_texts now = {.n = 0}, later = {.n = 0};
+    for (size_t i = 0; i < docs.n; i++) {
+        struct batch_texts *to = !all && chance(25) ? &later : &now;
+        to->texts[to->n++] = docs.texts[i];
+    }
+    if (now.n) append(f, doc_stream, now.texts, now.n);
+    docs = later;
+}
+
 /* Events without a stream key go to any partition, a request to one; between partitions time is the order, and that counts in milliseconds. So each
  * request has one of its own: within the same one it is not defined which of two is newer. */
 static void send_all(struct fixture *f) {
     f->host.clock->sleep_us(f->host.clock->self, 2000);
     if (events.n) append(f, ev_stream, events.texts, events.n);
     if (levels.n) append(f, lv_stream, levels.texts, levels.n);
-    if (docs.n) append(f, doc_stream, docs.texts, docs.n);
+    send_docs(f, false);
 }
 
 /* ---- an engine that dies ---- */
@@ -256,16 +271,23 @@ static void check_events(struct fixture *f) {
         arena_printf(f->arena, "[{\"n\":%lld,\"total\":%lld,\"times\":%lld}]", n, total, times));
 }
 
+/* Backwards to the first line of another file or removal; of each number the last. */
+static void add_doc(const struct doc *d, int64_t weight, long long *n, long long *total) {
+    bool seen[LINES + 1] = {false};
+    for (int i = d->lines_n - 1; i >= 0; i--) {
+        const struct line *line = &d->lines[i];
+        if (line->gone || line->file != d->lines[d->lines_n - 1].file) return;
+        bool used = !line->number || !seen[line->number];
+        seen[line->number] = true;
+        *n += used;
+        *total += used ? line->v * weight : 0;
+    }
+}
+
 static void check_docs(struct fixture *f) {
     long long n = 0, total = 0;
     for (int h = 0; h < HISTORIES; h++) {
-        for (int d = 0; d < DOCS; d++) {
-            for (int i = 0; i < histories[h].docs[d].lines_n; i++) {
-                const struct line *line = &histories[h].docs[d].lines[i];
-                n += line->used;
-                total += line->used ? (long long)line->v * (h + 1) * (d + 1) : 0;
-            }
-        }
+        for (int d = 0; d < DOCS; d++) add_doc(&histories[h].docs[d], (int64_t)(h + 1) * (d + 1), &n, &total);
     }
     rows_are(f, "SELECT count(*) AS n, CAST(sum(v * (h + 1) * (doc + 1)) AS BIGINT) AS total FROM warehouse.silver.doc",
         arena_printf(f->arena, "[{\"n\":%lld,\"total\":%lld}]", n, total));
@@ -273,9 +295,10 @@ static void check_docs(struct fixture *f) {
 
 static void one_round(struct fixture *f) {
     memset(histories, 0, sizeof histories);
+    docs.n = 0;
     ev_stream = add_stream(f, "ev", 2);
     lv_stream = add_stream(f, "lv", 1);
-    doc_stream = add_stream(f, "doc", 1);
+    doc_stream = add_stream(f, "doc", 2);
     static const char *const zones[] = {"UTC", "Europe/Istanbul", "Europe/Berlin", "Asia/Kolkata", "America/New_York"}; /* half hours, clocks that change */
     f->timezone = zones[below_n(5)];
     put_models(f);
@@ -292,6 +315,7 @@ static void one_round(struct fixture *f) {
         }
         run_some(f);
     }
+    send_docs(f, true);
     size_t n;
     struct flow_model_result *results = run_all(f, &n);
     check_results(results, n);
