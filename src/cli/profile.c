@@ -1,5 +1,4 @@
 /* The queries behind a profile. One over the table for all columns at a time (in groups), then a few per column. */
-#include "cli/output.h"
 #include "cli/profile.h"
 
 #include <math.h>
@@ -7,6 +6,8 @@
 
 #include "base/assert.h"
 #include "base/json.h"
+#include "base/sql_quote.h"
+#include "cli/output.h"
 
 #define GROUP_COLUMNS 12 /* per query: bounds its memory and its text */
 #define PAIR_COLUMNS 8 /* columns that are tried in pairs */
@@ -42,15 +43,6 @@ double profile_at(const json_t *object, const char *name) {
     double number;
     if (json_is_number(value)) return json_number_value(value);
     return json_is_string(value) && str_to_double(str_of(json_string_value(value)), &number) ? number : 0;
-}
-
-static void put_quoted(struct buf *out, const char *text, char quote) {
-    buf_char(out, quote);
-    for (; *text; text++) {
-        if (*text == quote) buf_char(out, quote);
-        buf_char(out, *text);
-    }
-    buf_char(out, quote);
 }
 
 static enum status ask(struct collect *c, struct buf *sql, json_t **rows, struct err *err) {
@@ -94,9 +86,9 @@ static enum class class_of(const char *type) {
 
 static void put_table(struct collect *c, struct buf *out) {
     struct str rest = str_of(c->options->table), schema = str_cut(&rest, '.');
-    put_quoted(out, arena_strndup(c->arena, schema.p, schema.n), '"');
+    sql_quote_name(out, schema);
     buf_char(out, '.');
-    put_quoted(out, arena_strndup(c->arena, rest.p ? rest.p : "", rest.n), '"');
+    sql_quote_name(out, rest);
 }
 
 static enum status read_columns(struct collect *c, struct err *err) {
@@ -149,7 +141,7 @@ static enum status count_rows(struct collect *c, struct err *err) {
 /* The column as a number line: DOUBLE without what is not finite, seconds of times. */
 static void put_axis(struct buf *out, const struct column_of *column) {
     BUF_SCOPE(name);
-    put_quoted(&name, column->name, '"');
+    sql_quote_name(&name, str_of(column->name));
     const char *q = buf_cstr(&name);
     if (column->class == TIME)
         buf_printf(out, "CAST(epoch(%s) AS DOUBLE)", q);
@@ -173,7 +165,7 @@ static void put_figures(struct collect *c, struct buf *sql, size_t i) {
     const struct column_of *column = &c->columns[i];
     BUF_SCOPE(name);
     BUF_SCOPE(axis);
-    put_quoted(&name, column->name, '"');
+    sql_quote_name(&name, str_of(column->name));
     put_axis(&axis, column);
     const char *q = buf_cstr(&name), *x = buf_cstr(&axis);
     buf_printf(sql, "%scount(%s) AS n%zu, count(DISTINCT %s) AS d%zu", sql->n > 7 ? ", " : "", q, i, q, i);
@@ -292,7 +284,7 @@ static enum status read_groups(struct collect *c, size_t i, const char *expressi
     BUF_SCOPE(sql);
     json_t *rows;
     buf_printf(&sql, "SELECT %s AS %s, count(*) AS count FROM %s WHERE ", expression, name, buf_cstr(&c->rows_of));
-    put_quoted(&sql, c->columns[i].name, '"');
+    sql_quote_name(&sql, str_of(c->columns[i].name));
     buf_printf(&sql, " IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT %d", PROFILE_TOP);
     enum status st = ask(c, &sql, &rows, err);
     if (st != OK) return st;
@@ -306,7 +298,7 @@ static enum status read_top(struct collect *c, size_t i, struct err *err) {
     if (column->class == OTHER || values == 0 || (distinct == values && values > 1)) return OK; /* each value once: nothing is frequent */
     BUF_SCOPE(expression);
     buf_text(&expression, "left(CAST(");
-    put_quoted(&expression, column->name, '"');
+    sql_quote_name(&expression, str_of(column->name));
     buf_text(&expression, " AS VARCHAR), 120)");
     return read_groups(c, i, buf_cstr(&expression), "value", "top", err);
 }
@@ -318,7 +310,7 @@ static enum status read_patterns(struct collect *c, size_t i, struct err *err) {
         return OK;
     BUF_SCOPE(expression);
     buf_text(&expression, "regexp_replace(regexp_replace(regexp_replace(left(");
-    put_quoted(&expression, column->name, '"');
+    sql_quote_name(&expression, str_of(column->name));
     buf_text(&expression, ", 60), '\\p{Lu}+', 'A+', 'g'), '\\p{Ll}+', 'a+', 'g'), '\\d', '9', 'g')");
     return read_groups(c, i, buf_cstr(&expression), "pattern", "patterns", err);
 }
@@ -328,7 +320,7 @@ static enum status read_long_numbers(struct collect *c, size_t i, struct err *er
     BUF_SCOPE(sql);
     BUF_SCOPE(name);
     json_t *rows;
-    put_quoted(&name, c->columns[i].name, '"');
+    sql_quote_name(&name, str_of(c->columns[i].name));
     buf_printf(&sql,
         "SELECT count(found) AS n, left(any_value(found), 60) AS example FROM (SELECT nullif(regexp_extract(regexp_replace(CAST(%s AS VARCHAR), "
         "'\"(\\\\.|[^\"\\\\])*\"', '\"\"', 'g'), "
@@ -412,9 +404,9 @@ static enum status read_pair_keys(struct collect *c, json_t *keys, struct err *e
         for (size_t k = i + 1; k < n; k++) {
             if (profile_at(list[i]->out, "distinct") * profile_at(list[k]->out, "distinct") < c->rows) continue;
             buf_text(&sql, ", count(DISTINCT (");
-            put_quoted(&sql, list[i]->name, '"');
+            sql_quote_name(&sql, str_of(list[i]->name));
             buf_text(&sql, ", ");
-            put_quoted(&sql, list[k]->name, '"');
+            sql_quote_name(&sql, str_of(list[k]->name));
             buf_printf(&sql, ")) AS p%zu", pairs);
             of[pairs][0] = i;
             of[pairs++][1] = k;

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/sql_quote.h"
 #include "flow/expect_priv.h"
 
 /* ---- arguments ---- */
@@ -97,17 +98,8 @@ bool type_is_number(const char *type) {
 
 /* ---- parts ---- */
 
-static void write_quoted(struct expect_sql *s, struct str text, char quote) {
-    buf_char(s->out, quote);
-    for (size_t i = 0; i < text.n; i++) {
-        if (text.p[i] == quote) buf_char(s->out, quote);
-        buf_char(s->out, text.p[i]);
-    }
-    buf_char(s->out, quote);
-}
-
-void write_name(struct expect_sql *s, struct str name) { write_quoted(s, name, '"'); }
-void write_text(struct expect_sql *s, struct str text) { write_quoted(s, text, '\''); }
+void write_name(struct expect_sql *s, struct str name) { sql_quote_name(s->out, name); }
+void write_text(struct expect_sql *s, struct str text) { sql_quote_text(s->out, text); }
 
 void write_column(struct expect_sql *s, const char *argument_name) {
     buf_text(s->out, "t.");

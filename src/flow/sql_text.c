@@ -2,21 +2,12 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/sql_quote.h"
 #include "flow/flow_priv.h"
 
-static void quoted(struct buf *out, const char *text, char quote) {
-    must(out && text);
-    buf_char(out, quote);
-    for (; *text; text++) {
-        if (*text == quote) buf_char(out, quote);
-        buf_char(out, *text);
-    }
-    buf_char(out, quote);
-}
+void sql_name(struct buf *out, const char *name) { sql_quote_name(out, str_of(name)); }
 
-void sql_name(struct buf *out, const char *name) { quoted(out, name, '"'); }
-
-void sql_text(struct buf *out, const char *text) { quoted(out, text, '\''); }
+void sql_text(struct buf *out, const char *text) { sql_quote_text(out, str_of(text)); }
 
 void sql_table(struct buf *out, const char *schema, const char *name) {
     sql_name(out, schema);

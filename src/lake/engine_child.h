@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 
 #include "base/map.h"
+#include "base/sql_quote.h"
 #include "host/thread.h"
 #include "lake/engine_wire.h"
 #include "lake/row_source.h"
@@ -170,8 +171,6 @@ enum status session_execute(struct session *session, duckdb_pending_result pendi
 enum status duckdb_failed(const struct statement *statement, duckdb_error_type type, const char *text, struct err *err);
 /* The same where the API gives no type (prepare, pending): the head of the text tells. */
 enum status duckdb_refused(const struct statement *statement, const char *text, struct err *err);
-void sql_quote_name(struct buf *out, const char *name); /* "a""b" */
-void sql_quote_text(struct buf *out, struct str text); /* 'it''s' */
 
 /* ---- file_shape.c ---- */
 /* Whether the files have exactly the table's columns, and are few: then they are read without a map of field ids, which is faster. */

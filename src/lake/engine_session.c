@@ -16,28 +16,6 @@ struct view_state {
     bool schema_made;
 };
 
-void sql_quote_name(struct buf *out, const char *name) {
-    buf_char(out, '"');
-    for (const char *p = name; *p; p++) {
-        if (*p == '"') {
-            buf_char(out, '"');
-        }
-        buf_char(out, *p);
-    }
-    buf_char(out, '"');
-}
-
-void sql_quote_text(struct buf *out, struct str text) {
-    buf_char(out, '\'');
-    for (size_t i = 0; i < text.n; i++) {
-        if (text.p[i] == '\'') {
-            buf_char(out, '\'');
-        }
-        buf_char(out, text.p[i]);
-    }
-    buf_char(out, '\'');
-}
-
 /* ---- errors ---- */
 
 static enum status status_of(duckdb_error_type type, const char *text) {
@@ -257,17 +235,17 @@ enum select_source { FROM_FILES, FROM_LOG, FROM_NOTHING };
 /* One column of a source; NULL when the source lacks it. */
 static void put_column(struct buf *sql, const struct engine_column *c, enum select_source source) {
     if (source == FROM_FILES) {
-        sql_quote_name(sql, c->name);
+        sql_quote_name(sql, str_of(c->name));
         return;
     }
     buf_text(sql, "CAST(");
     if (source == FROM_LOG && is_bronze_column(c->name)) {
-        sql_quote_name(sql, c->name);
+        sql_quote_name(sql, str_of(c->name));
     } else {
         buf_text(sql, "NULL");
     }
     buf_printf(sql, " AS %s) AS ", c->type);
-    sql_quote_name(sql, c->name);
+    sql_quote_name(sql, str_of(c->name));
 }
 
 /* SELECT of the columns, `first` in front of the others (NULL: none). */
@@ -414,14 +392,14 @@ static enum status make_view(struct session *session, struct child_table *table,
     BUF_SCOPE(sql);
     if (!state->schema_made) {
         buf_text(&sql, "CREATE SCHEMA IF NOT EXISTS ");
-        sql_quote_name(&sql, t->schema);
+        sql_quote_name(&sql, str_of(t->schema));
         buf_text(&sql, "; ");
     }
     state->serial = 0;
     buf_text(&sql, "CREATE OR REPLACE VIEW ");
-    sql_quote_name(&sql, t->schema);
+    sql_quote_name(&sql, str_of(t->schema));
     buf_char(&sql, '.');
-    sql_quote_name(&sql, t->name);
+    sql_quote_name(&sql, str_of(t->name));
     buf_text(&sql, " AS ");
     if (table->body) {
         buf_text(&sql, table->body);

@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "base/sql_quote.h"
 #include "lake/engine_server.h"
 
 #define ROWS_BYTES_MAX (64u << 20)
@@ -258,15 +259,6 @@ enum status engine_work_copy(struct engine_work *work, struct arena *arena, cons
 
 /* ---- the list of tables ---- */
 
-static void put_name(struct buf *sql, const char *name) {
-    buf_char(sql, '"');
-    for (; name && *name; name++) {
-        buf_text(sql, *name == '"' ? "\"" : "");
-        buf_char(sql, *name);
-    }
-    buf_char(sql, '"');
-}
-
 static bool is_table(const json_t *entry) {
     const char *kind = json_string_value(json_object_get(entry, "kind"));
     return kind && strcmp(kind, "table") == 0;
@@ -282,9 +274,9 @@ static void count_rows(struct engine *engine, json_t *list) {
     json_array_foreach(list, i, entry) {
         if (is_table(entry)) {
             buf_printf(&sql, "%s SELECT %zu AS i, count(*) AS n FROM warehouse.", any ? " UNION ALL" : "", i);
-            put_name(&sql, json_string_value(json_object_get(entry, "schema")));
+            sql_quote_name(&sql, str_of(json_string_value(json_object_get(entry, "schema"))));
             buf_char(&sql, '.');
-            put_name(&sql, json_string_value(json_object_get(entry, "name")));
+            sql_quote_name(&sql, str_of(json_string_value(json_object_get(entry, "name"))));
             any = true;
         }
     }

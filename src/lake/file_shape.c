@@ -25,7 +25,7 @@ static void put_question(struct buf *sql, const struct engine_table *t) {
     buf_text(sql, ", hive_partitioning = false))) = (SELECT list((column_name, column_type)) FROM (DESCRIBE SELECT ");
     for (size_t i = 0; i < t->columns_n; i++) {
         buf_printf(sql, "%sCAST(NULL AS %s) AS ", i ? ", " : "", t->columns[i].type);
-        sql_quote_name(sql, t->columns[i].name);
+        sql_quote_name(sql, str_of(t->columns[i].name));
     }
     buf_printf(sql, ")) AND (SELECT count(*) = %zu FROM parquet_schema(", t->columns_n);
     put_list(sql, t, 1);

@@ -4,6 +4,7 @@
 #include <strings.h>
 
 #include "base/assert.h"
+#include "base/sql_quote.h"
 #include "lake/iceberg.h"
 
 static const struct {
@@ -309,15 +310,6 @@ static enum status from_duckdb(struct arena *arena, struct str text, int depth, 
 
 enum status ice_type_from_duckdb(struct arena *arena, struct str text, struct ice_type *out, struct err *err) { return from_duckdb(arena, text, 0, out, err); }
 
-static void put_quoted(struct buf *out, const char *name) {
-    buf_char(out, '"');
-    for (; *name; name++) {
-        if (*name == '"') buf_char(out, '"');
-        buf_char(out, *name);
-    }
-    buf_char(out, '"');
-}
-
 void ice_type_to_duckdb(struct buf *out, const struct ice_type *type) {
     switch (type->kind) {
     case ICE_DECIMAL: buf_printf(out, "DECIMAL(%d,%d)", type->precision, type->scale); return;
@@ -336,7 +328,7 @@ void ice_type_to_duckdb(struct buf *out, const struct ice_type *type) {
         buf_text(out, "STRUCT(");
         for (size_t i = 0; i < type->n; i++) {
             if (i) buf_text(out, ", ");
-            put_quoted(out, type->fields[i].name);
+            sql_quote_name(out, str_of(type->fields[i].name));
             buf_char(out, ' ');
             ice_type_to_duckdb(out, &type->fields[i].type);
         }
@@ -354,7 +346,7 @@ void ice_field_ids(struct buf *out, const struct ice_field *field) {
     buf_printf(out, "{__duckdb_field_id: %d", field->id);
     for (size_t i = 0; i < field->type.n; i++) {
         buf_text(out, ", ");
-        put_quoted(out, field->type.fields[i].name);
+        sql_quote_name(out, str_of(field->type.fields[i].name));
         buf_text(out, ": ");
         ice_field_ids(out, &field->type.fields[i]);
     }

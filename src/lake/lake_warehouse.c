@@ -3,6 +3,7 @@
 
 #include "base/assert.h"
 #include "base/log.h"
+#include "base/sql_quote.h"
 #include "lake/lake_priv.h"
 
 static const char *text_of(const json_t *object, const char *key) {
@@ -84,24 +85,15 @@ static void add_problem(json_t *problems, const char *schema, const char *name, 
     json_array_append_new(problems, json_pack("{s:s, s:s, s:s, s:s}", "schema", schema, "name", name, "kind", "warehouse", "problem", text));
 }
 
-static void put_name(struct buf *sql, const char *name) {
-    buf_char(sql, '"');
-    for (; *name; name++) {
-        if (*name == '"') buf_char(sql, '"');
-        buf_char(sql, *name);
-    }
-    buf_char(sql, '"');
-}
-
 /* Every block of a table has a checksum, which DuckDB checks as it reads it. */
 static uint64_t verify_table(struct lake *lake, const json_t *row, json_t *problems) {
     BUF_SCOPE(sql);
     BUF_SCOPE(out);
     struct err err = {0};
     buf_text(&sql, "SELECT bit_xor(hash(t))::VARCHAR AS h FROM warehouse.");
-    put_name(&sql, text_of(row, "schema"));
+    sql_quote_name(&sql, str_of(text_of(row, "schema")));
     buf_char(&sql, '.');
-    put_name(&sql, text_of(row, "name"));
+    sql_quote_name(&sql, str_of(text_of(row, "name")));
     buf_text(&sql, " AS t");
     if (!engine_rows(lake->o.engine, NULL, buf_cstr(&sql), &out, &err)) return 0;
     add_problem(problems, text_of(row, "schema"), text_of(row, "name"), err.text);

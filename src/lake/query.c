@@ -231,7 +231,7 @@ static enum status wrap(struct run *run, const bool *plain, struct err *err) {
     buf_text(&sql, "SELECT ");
     for (size_t i = 0; i < run->columns.n; i++) {
         buf_printf(&sql, plain[i] ? "%s#%zu AS " : "%sCAST(#%zu AS VARCHAR) AS ", i ? ", " : "", i + 1);
-        sql_quote_name(&sql, run->columns.names[i]);
+        sql_quote_name(&sql, str_of(run->columns.names[i]));
     }
     buf_printf(&sql, " FROM (%s\n)", text);
     run->sql = arena_str(run->s->arena, buf_view(&sql));

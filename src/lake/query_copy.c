@@ -18,7 +18,7 @@ static void put_copy(struct buf *sql, const struct engine_request *r) {
     buf_text(sql, "COPY (SELECT ");
     for (size_t i = 0; i < r->columns_n; i++) { /* names and types as the table has them, whatever the SELECT calls them */
         buf_printf(sql, "%sCAST(#%zu AS %s) AS ", i ? ", " : "", i + 1, r->columns[i].type);
-        sql_quote_name(sql, r->columns[i].name);
+        sql_quote_name(sql, str_of(r->columns[i].name));
     }
     buf_printf(sql, "%s FROM (" STR_FMT "\n)) TO ", r->columns_n ? "" : "*", STR_ARG(r->sql));
     sql_quote_text(sql, str_of(r->path));

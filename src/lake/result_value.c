@@ -64,7 +64,7 @@ static const char *struct_name(struct arena *arena, const struct value_type *t) 
     buf_text(&text, "STRUCT(");
     for (idx_t i = 0; i < t->children_n; i++) {
         buf_text(&text, i ? ", " : "");
-        sql_quote_name(&text, t->names[i]);
+        sql_quote_name(&text, str_of(t->names[i]));
         buf_printf(&text, " %s", t->children[i].text);
     }
     buf_char(&text, ')');

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/sql_quote.h"
 #include "base/times.h"
 #include "lake/lake_priv.h"
 
@@ -16,28 +17,19 @@ static bool may_hold(const struct table_file *f, struct event_address a, bool ha
         (within(f->bounds.partition_known, f->bounds.partition, a.partition) && within(f->bounds.offset_known, f->bounds.offset, (int64_t)a.offset));
 }
 
-static void put_quoted(struct buf *out, char quote, const char *text) {
-    buf_char(out, quote);
-    for (; *text; text++) {
-        if (*text == quote) buf_char(out, quote);
-        buf_char(out, *text);
-    }
-    buf_char(out, quote);
-}
-
 void table_put_files(struct buf *sql, const struct table_version *v, const struct table_file *const *files, size_t n) {
     must(n && v->columns_n);
     buf_text(sql, "read_parquet([");
     for (size_t i = 0; i < n; i++) {
         if (i) buf_char(sql, ',');
-        put_quoted(sql, '\'', files[i]->path);
+        sql_quote_text(sql, str_of(files[i]->path));
     }
     buf_text(sql, "], schema => MAP {");
     for (size_t i = 0; i < v->columns_n; i++) {
         buf_printf(sql, "%s%d: {name: ", i ? ", " : "", v->columns[i].field_id);
-        put_quoted(sql, '\'', v->columns[i].name);
+        sql_quote_text(sql, str_of(v->columns[i].name));
         buf_text(sql, ", type: ");
-        put_quoted(sql, '\'', v->columns[i].type);
+        sql_quote_text(sql, str_of(v->columns[i].type));
         buf_text(sql, ", default_value: NULL}");
     }
     buf_text(sql, "})");

@@ -64,14 +64,14 @@ static void put_body(struct buf *sql, const json_t *row) {
         const json_t *column = json_array_get(columns, i);
         if (!json_is_true(json_object_get(column, "hidden"))) {
             buf_text(sql, any ? ", " : "");
-            sql_quote_name(sql, text_of(column, "name"));
+            sql_quote_name(sql, str_of(text_of(column, "name")));
             any = true;
         }
     }
     buf_text(sql, any ? " FROM warehouse." : "NULL AS nothing FROM warehouse.");
-    sql_quote_name(sql, text_of(row, "schema"));
+    sql_quote_name(sql, str_of(text_of(row, "schema")));
     buf_char(sql, '.');
-    sql_quote_name(sql, text_of(row, "name"));
+    sql_quote_name(sql, str_of(text_of(row, "name")));
 }
 
 static void read_columns(struct arena *arena, const json_t *list, struct engine_table *table) {

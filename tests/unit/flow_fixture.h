@@ -135,6 +135,11 @@ static void load_well(struct fixture *f) {
     if (*text) fail_msg("%s", text);
 }
 
+static void open_well(struct fixture *f) {
+    open_flow(f);
+    load_well(f);
+}
+
 static struct flow_model_result *run_with(struct fixture *f, struct flow_run_options options, size_t *n) {
     struct flow_model_result *results;
     ok(flow_run(f->flow, f->arena, &options, &results, n, &f->err));

@@ -108,8 +108,7 @@ static void the_graph_is_the_syntax_trees(void **state) {
     put_file(f, "models/q/over_view.sql", "/* cupel\nkind: full\n*/\nSELECT * FROM q.seen UNION ALL SELECT x FROM s.b");
     put_file(f, "models/q/said.sql", "/* cupel\nkind: full\ndepends_on: [s.b]\n*/\nSELECT * FROM range(3)");
     put_file(f, "models/q/macros.sql", "/* cupel\nkind: full\n*/\nSELECT null_if_blank(c) AS c FROM (SELECT clean_text(c) AS c FROM s.a)");
-    open_flow(f);
-    load_well(f);
+    open_well(f);
     assert_string_equal(inputs_of(f, "q.using_"), "s.a s.b");
     assert_string_equal(inputs_of(f, "q.natural_"), "s.a s.b");
     assert_string_equal(inputs_of(f, "q.asof_"), "s.a s.b");
@@ -158,12 +157,15 @@ static void streams_may_not_join(void **state) {
     "SELECT payload->>'$.id' AS id, CAST(payload->>'$.at' AS TIMESTAMPTZ) AS ts, CAST(payload->>'$.v' AS BIGINT) AS v, payload->>'$.op' AS op, _received_at, " \
     "_event_id FROM bronze.web"
 
+static uint16_t add_web(struct fixture *f, uint16_t partitions) {
+    put_file(f, "models/silver/web.sql", HEADER_WEB);
+    return add_stream(f, "web", partitions);
+}
+
 static void a_stream_keeps_the_newest(void **state) {
     struct fixture *f = *state;
-    uint16_t web = add_stream(f, "web", 2);
-    put_file(f, "models/silver/web.sql", HEADER_WEB);
-    open_flow(f);
-    load_well(f);
+    uint16_t web = add_web(f, 2);
+    open_well(f);
     size_t n;
     append_one(f, web, "{\"id\":\"a\",\"at\":\"2026-01-01T10:00:00Z\",\"v\":1}");
     append_one(f, web, "{\"id\":\"b\",\"at\":\"2026-01-01T11:00:00Z\",\"v\":2}");
@@ -204,8 +206,7 @@ static size_t due_now(struct fixture *f) {
 /* A check of the table, or a run over old events, looks at the lake too, but takes nothing of what is new. */
 static void what_was_only_looked_at_stays_due(void **state) {
     struct fixture *f = *state;
-    uint16_t web = add_stream(f, "web", 1);
-    put_file(f, "models/silver/web.sql", HEADER_WEB);
+    uint16_t web = add_web(f, 1);
     struct flow_options without_log = {.host = &f->host, .dir = f->dir, .ledger = f->ledger, .engine = f->engine, .lake = f->lake};
     ok(flow_open(&without_log, &f->flow, &f->err)); /* as for landing tables: only the lake's version tells */
     load_well(f);
@@ -268,13 +269,11 @@ static void expectations_are_bound(void **state) {
 /* One event with a time that no calendar has must not stop the model. */
 static void any_time_has_its_bucket(void **state) {
     struct fixture *f = *state;
-    uint16_t web = add_stream(f, "web", 1);
-    put_file(f, "models/silver/web.sql", HEADER_WEB);
+    uint16_t web = add_web(f, 1);
     put_file(f, "models/gold/days.sql", bucket_model);
     put_file(f, "models/gold/hours.sql",
         "/* cupel\nkind: incremental\nbucket: hour\ntime: h\n*/\nSELECT date_trunc('hour', ts) AS h, sum(v) AS total FROM silver.web GROUP BY 1");
-    open_flow(f);
-    load_well(f);
+    open_well(f);
     size_t n;
     append_one(f, web, "{\"id\":\"a\",\"at\":\"2026-01-01T10:00:00Z\",\"v\":1}");
     (void)run_all(f, &n);
@@ -295,8 +294,7 @@ static void events_have_keys_of_their_own(void **state) {
     put_file(f, "models/a/pairs.sql",
         "/* cupel\nkind: stream\nkey: [a, b]\nemit: {stream: alerts, columns: [a]}\n*/\n"
         "SELECT payload->>'$.a' AS a, payload->>'$.b' AS b, _event_id, _received_at FROM bronze.web");
-    open_flow(f);
-    load_well(f);
+    open_well(f);
     size_t n;
     append_one(f, web, "{\"a\":\"first\"}");
     (void)run_all(f, &n);
@@ -310,16 +308,14 @@ static void events_have_keys_of_their_own(void **state) {
 
 static void chains_restate_what_changed(void **state) {
     struct fixture *f = *state;
-    uint16_t web = add_stream(f, "web", 1);
-    put_file(f, "models/silver/web.sql", HEADER_WEB);
+    uint16_t web = add_web(f, 1);
     put_file(f, "models/gold/merged.sql", merge_model);
     put_file(f, "models/gold/days.sql", bucket_model);
     put_file(f, "models/gold/ids.sql", by_model);
     put_file(f, "models/gold/n.sql", full_model);
     put_file(f, "models/gold/seen.sql", "/* cupel\nkind: view\n*/\nSELECT merged.*, n.n AS rows FROM gold.merged JOIN gold.n ON true");
     put_file(f, "models/gold/over.sql", "/* cupel\nkind: full\n*/\nSELECT * FROM gold.seen");
-    open_flow(f);
-    load_well(f);
+    open_well(f);
     size_t n;
     append_one(f, web, "{\"id\":\"a\",\"at\":\"2026-01-01T10:00:00Z\",\"v\":1}");
     append_one(f, web, "{\"id\":\"b\",\"at\":\"2026-01-02T11:00:00Z\",\"v\":2}");
@@ -353,11 +349,9 @@ static void chains_restate_what_changed(void **state) {
 
 static void changed_sql_is_swapped(void **state) {
     struct fixture *f = *state;
-    uint16_t web = add_stream(f, "web", 1);
-    put_file(f, "models/silver/web.sql", HEADER_WEB);
+    uint16_t web = add_web(f, 1);
     put_file(f, "models/gold/days.sql", bucket_model);
-    open_flow(f);
-    load_well(f);
+    open_well(f);
     size_t n;
     append_one(f, web, "{\"id\":\"a\",\"at\":\"2026-01-01T10:00:00Z\",\"v\":1}");
     (void)run_all(f, &n);
@@ -378,14 +372,12 @@ static void changed_sql_is_swapped(void **state) {
 
 static void references_are_loaded(void **state) {
     struct fixture *f = *state;
-    uint16_t web = add_stream(f, "web", 1);
+    uint16_t web = add_web(f, 1);
     put_file(f, "reference/names.csv", "id,name,code\na,Anna,007\nb,Bo,008\n");
     put_file(f, "reference/names.yaml", "columns: {code: VARCHAR}\n");
-    put_file(f, "models/silver/web.sql", HEADER_WEB);
     put_file(f, "models/silver/named.sql",
         "/* cupel\nkind: stream\nkey: [id]\n*/\nSELECT w.id, name, code, w._received_at, w._event_id FROM silver.web w LEFT JOIN ref.names USING (id)");
-    open_flow(f);
-    load_well(f);
+    open_well(f);
     size_t n;
     append_one(f, web, "{\"id\":\"a\",\"at\":\"2026-01-01T10:00:00Z\",\"v\":1}");
     append_one(f, web, "{\"id\":\"c\",\"at\":\"2026-01-01T10:00:00Z\",\"v\":1}");
@@ -407,12 +399,10 @@ static void references_are_loaded(void **state) {
 
 static void a_failed_run_leaves_the_table(void **state) {
     struct fixture *f = *state;
-    uint16_t web = add_stream(f, "web", 1);
-    put_file(f, "models/silver/web.sql", HEADER_WEB);
+    uint16_t web = add_web(f, 1);
     put_file(f, "models/gold/days.sql", bucket_model);
     put_file(f, "models/gold/other.sql", "/* cupel\nkind: full\n*/\nSELECT count(*) AS n FROM bronze.web");
-    open_flow(f);
-    load_well(f);
+    open_well(f);
     size_t n;
     append_one(f, web, "{\"id\":\"a\",\"at\":\"2026-01-01T10:00:00Z\",\"v\":1}");
     (void)run_all(f, &n);
@@ -428,15 +418,13 @@ static void a_failed_run_leaves_the_table(void **state) {
 
 static void expectations_part_the_batch(void **state) {
     struct fixture *f = *state;
-    uint16_t web = add_stream(f, "web", 1);
-    put_file(f, "models/silver/web.sql", HEADER_WEB);
+    uint16_t web = add_web(f, 1);
     put_file(f, "models/gold/days.sql", bucket_model);
     put_file(f, "expectations/silver.web.yaml",
         "table: silver.web\non_fail: quarantine\nexpectations:\n  - expect_column_values_to_be_between: {column: v, min_value: 0, max_value: 100}\n");
     put_file(f, "expectations/gold.days.yaml",
         "table: gold.days\non_fail: fail\nexpectations:\n  - expect_column_sum_to_be_between: {column: total, min_value: 0, max_value: 150}\n");
-    open_flow(f);
-    load_well(f);
+    open_well(f);
     size_t n;
     append_one(f, web, "{\"id\":\"a\",\"at\":\"2026-01-01T10:00:00Z\",\"v\":1}");
     append_one(f, web, "{\"id\":\"b\",\"at\":\"2026-01-01T10:00:00Z\",\"v\":1000}");
@@ -474,11 +462,9 @@ static void expectations_part_the_batch(void **state) {
 
 static void the_engine_may_die(void **state) {
     struct fixture *f = *state;
-    uint16_t web = add_stream(f, "web", 1);
-    put_file(f, "models/silver/web.sql", HEADER_WEB);
+    uint16_t web = add_web(f, 1);
     put_file(f, "models/gold/merged.sql", merge_model);
-    open_flow(f);
-    load_well(f);
+    open_well(f);
     size_t n;
     for (int i = 0; i < 4; i++) {
         append_one(f, web, arena_printf(f->arena, "{\"id\":\"%d\",\"at\":\"2026-01-01T10:00:00Z\",\"v\":%d}", i, i));
@@ -512,13 +498,11 @@ static void *run_again_and_again(void *argument) {
 
 static void two_runs_at_once(void **state) {
     struct fixture *f = *state;
-    uint16_t web = add_stream(f, "web", 2);
-    put_file(f, "models/silver/web.sql", HEADER_WEB);
+    uint16_t web = add_web(f, 2);
     put_file(f, "models/gold/merged.sql", merge_model);
     put_file(f, "models/gold/days.sql", bucket_model);
     put_file(f, "models/gold/ids.sql", by_model);
-    open_flow(f);
-    load_well(f);
+    open_well(f);
     size_t n;
     (void)run_all(f, &n);
     struct runner runners[3] = {

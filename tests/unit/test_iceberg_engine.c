@@ -1,58 +1,5 @@
 /* Lake and real engine together: nested types, widened columns, bin-packing over files of different schemas. This program is its own engine child. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "lake/lake_priv.h"
-#include "lake/row_source.h"
-
-struct fixture {
-    char dir[64];
-    struct host host;
-    struct ledger *ledger;
-    struct engine *engine;
-    struct lake *lake;
-    struct arena *arena;
-    struct err err;
-};
-
-#define ok(call) \
-    do { \
-        if (call) fail_msg("%s: %s", #call, f->err.text); \
-    } while (0)
-
-static int setup(void **state) {
-    struct fixture *f = calloc(1, sizeof(*f));
-    *state = f;
-    snprintf(f->dir, sizeof(f->dir), "/tmp/cupel_lake_engine_XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
-    f->host = (struct host){fs_real(), clock_real()};
-    f->arena = arena_new();
-    char *lake = arena_printf(f->arena, "%s/lake", f->dir);
-    ok(fs_mkdirs(f->host.fs, arena_printf(f->arena, "%s/log", f->dir), &f->err));
-    ok(fs_mkdirs(f->host.fs, arena_printf(f->arena, "%s/tmp", f->dir), &f->err));
-    ok(ledger_open(arena_printf(f->arena, "%s/ledger.db", f->dir), &f->host, &f->ledger, &f->err));
-    ok(engine_new(&(struct engine_options){.host = &f->host, .data_dir = f->dir}, &f->engine, &f->err));
-    ok(lake_open(&(struct lake_options){.host = &f->host, .dir = lake, .ledger = f->ledger, .engine = f->engine}, &f->lake, &f->err));
-    return 0;
-}
-
-static int teardown(void **state) {
-    struct fixture *f = *state;
-    lake_close(&f->lake);
-    engine_free(&f->engine);
-    ledger_close(&f->ledger);
-    arena_free(&f->arena);
-    assert_int_equal(fs_remove_tree(fs_real(), f->dir, NULL), OK);
-    free(f);
-    return 0;
-}
+#include "real_lake_fixture.h"
 
 static void land(struct fixture *f, const struct engine_column *columns, size_t n, const char *sql) {
     struct engine_column *planned;
@@ -127,12 +74,9 @@ static void a_failing_copy_changes_nothing(void **state) {
     check_rows(f, "SELECT count(*)::INTEGER AS n FROM silver.nest", "[{\"n\":10}]");
 }
 
-int main(int argc, char **argv) {
-    static const struct row_source_kind *const none[] = {NULL};
-    if (argc > 1 && !strcmp(argv[1], "engine")) return engine_main(argc - 1, argv + 1, none);
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(nested_types_are_widened_and_packed, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_failing_copy_changes_nothing, setup, teardown),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test_setup_teardown(nested_types_are_widened_and_packed, setup, teardown),
+    cmocka_unit_test_setup_teardown(a_failing_copy_changes_nothing, setup, teardown),
+};
+
+REAL_LAKE_TEST_MAIN(tests)
