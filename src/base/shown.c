@@ -1,6 +1,7 @@
 #include "base/shown.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/assert.h"
 
@@ -69,4 +70,12 @@ void shown_put_lines(struct buf *out, struct str text) {
             n = shown_next(str_from(text, at), &shown, room);
         if (!kept) buf_str(out, shown);
     }
+}
+
+void shown_put_url(struct buf *out, const char *url) {
+    const char *host = strstr(url, "://");
+    host = host ? host + 3 : url;
+    const char *at = memrchr(host, '@', strcspn(host, "/?#")), *rest = at ? at + 1 : host;
+    buf_put(out, url, (size_t)(host - url));
+    shown_put(out, str_make(rest, strcspn(rest, "?#")), 0);
 }

@@ -20,5 +20,7 @@ size_t shown_next(struct str text, struct str *shown, char room[SHOWN_ESCAPE_MAX
 void shown_put(struct buf *out, struct str text, size_t most);
 /* Appends the text with its line feeds and tabs as they are: payloads, SQL, messages of several lines. */
 void shown_put_lines(struct buf *out, struct str text);
+/* Appends an address without its user, password, query and fragment: they may be secrets. */
+void shown_put_url(struct buf *out, const char *url);
 
 #endif

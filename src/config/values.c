@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "base/cron.h"
+#include "base/shown.h"
 #include "config/config_priv.h"
 
 #define READ_ARGS struct option_reader *r, const struct option *option, const struct yaml_node *node, void *at
@@ -526,6 +527,12 @@ static void show_secret(SHOW_ARGS) {
     const char *text = *(const char *const *)at;
     json_text(w, text && !reveal ? "***" : text);
 }
+static void show_url(SHOW_ARGS) {
+    const char *text = *(const char *const *)at;
+    BUF_SCOPE(url);
+    if (text) shown_put_url(&url, text);
+    json_text(w, text && !reveal ? buf_cstr(&url) : text);
+}
 static void show_number(SHOW_ARGS) { json_uint(w, *(const uint64_t *)at); }
 static void show_milliseconds(SHOW_ARGS) {
     ARENA_SCOPE(scratch);
@@ -692,7 +699,7 @@ const struct option_type_row config_option_types[OPTION_TYPES] = {
     [OPTION_LISTEN] = {"address", read_listen, show_text, schema_text},
     [OPTION_ZONE] = {"time zone", read_zone, show_text, schema_text},
     [OPTION_TABLE] = {"table", read_table, show_text, schema_name},
-    [OPTION_URL] = {"address", read_url, show_text, schema_text},
+    [OPTION_URL] = {"address", read_url, show_url, schema_text},
     [OPTION_NUMBER] = {"number", read_number, show_number, schema_number},
     [OPTION_BYTES] = {"size", read_bytes, show_number, schema_quantity},
     [OPTION_DURATION] = {"time", read_duration, show_milliseconds, schema_quantity},

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metrics.h"
+#include "base/shown.h"
 #include "base/times.h"
 #include "host/thread.h"
 #include "http/http_client.h"
@@ -117,13 +118,16 @@ static enum status ask(struct asker *a, struct arena *arena, bool conditional, s
     enum status st = http_client_call(a->client, arena, &call, out, err);
     if (st != OK) return st;
     if ((out->code >= 200 && out->code < 300) || out->code == 304) return OK;
-    return err_set(err, E_UNAVAILABLE, "%s answered %d: %.*s", s->url, out->code, STR_ARG(str_head(str_trim(out->body), 200)));
+    BUF_SCOPE(url);
+    shown_put_url(&url, s->url);
+    return err_set(err, E_UNAVAILABLE, "%s answered %d: %.*s", buf_cstr(&url), out->code, STR_ARG(str_head(str_trim(out->body), 200)));
 }
 
 /* ---- into the stream ---- */
 
 static void refuse(struct asker *a, struct str record, const struct err *why, struct poll_outcome *out) {
-    AUTO_FREE char *head = mem_printf("%.*s", STR_ARG(str_head(record, 500)));
+    AUTO_FREE char *head =
+        a->source->confidential ? mem_printf("(not shown: fields of this stream are protected)") : mem_strndup(record.p, record.n < 500 ? record.n : 500);
     log_error("poll", "the stream refused a record", LOG_STR("source", a->source->name), LOG_STR("why", why->text), LOG_STR("record", head), NULL);
     series_add(metric_series(&m_refused, a->source->name), 1);
     out->refused++;
@@ -301,6 +305,12 @@ void poll_stop(struct poll **poll) {
 
 /* ---- for commands ---- */
 
+static void put_url(struct json_writer *w, const struct poll_source *source) {
+    BUF_SCOPE(url);
+    shown_put_url(&url, source->url);
+    json_put_str(w, "url", buf_view(&url));
+}
+
 static enum status find_asker(struct poll *poll, const char *source, struct asker **out, struct err *err) {
     for (size_t i = 0; i < poll->options.sources_n; i++) {
         *out = &poll->askers[i];
@@ -335,7 +345,7 @@ enum status poll_test(struct poll *poll, const char *source, struct buf *out, st
     struct json_writer w = json_write_to(out);
     json_begin_object(&w);
     json_put_text(&w, "source", source);
-    json_put_text(&w, "url", a->source->url);
+    put_url(&w, a->source);
     json_put_int(&w, "code", result.code);
     json_put_int(&w, "records", (int64_t)n);
     json_name(&w, "first");
@@ -351,7 +361,7 @@ static void write_asker(struct json_writer *w, struct asker *a) {
     json_begin_object(w);
     json_put_text(w, "name", a->source->name);
     json_put_text(w, "type", "poll");
-    json_put_text(w, "url", a->source->url);
+    put_url(w, a->source);
     json_put_text(w, "stream", a->source->stream);
     json_put_int(w, "every_ms", a->source->every_ms);
     json_put_int(w, "asked", (int64_t)a->asked);

@@ -14,7 +14,8 @@
 #include "host/host.h"
 
 struct poll_source { /* not copied: lives until poll_stop */
-    const char *name, *url, *stream;
+    const char *name, *url, *stream; /* url: its query and user may be secrets, and are never shown */
+    bool confidential; /* the stream protects fields: nothing of a refused record is logged */
     int64_t every_ms, timeout_ms, backoff_max_ms;
     const char *const *headers; /* "Name: value"; may hold secrets, never logged */
     size_t headers_n;

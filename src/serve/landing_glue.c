@@ -54,10 +54,12 @@ static struct landing_source source_of(const struct config_source *c) {
             .file_bytes_max = c->file_bytes_max}};
 }
 
-static struct poll_source poll_of(const struct config_source *c) {
+static struct poll_source poll_of(const struct config *config, const struct config_source *c) {
+    const struct config_stream *stream = config_find_stream(config, str_of(c->stream));
     return (struct poll_source){.name = c->name,
         .url = c->url,
         .stream = c->stream,
+        .confidential = stream && stream->protect.paths_n > 0,
         .every_ms = c->every_ms,
         .timeout_ms = c->timeout_ms,
         .backoff_max_ms = c->backoff_max_ms,
@@ -106,7 +108,7 @@ static enum status make_glue(struct node *node, const struct config *config, str
     glue->polled = mem_zalloc((config->sources_n + 1) * sizeof *glue->polled);
     for (size_t i = 0; i < config->sources_n; i++) {
         if (config->sources[i].type == SOURCE_LANDING) glue->sources[glue->sources_n++] = source_of(&config->sources[i]);
-        if (config->sources[i].type == SOURCE_POLL) glue->polled[glue->polled_n++] = poll_of(&config->sources[i]);
+        if (config->sources[i].type == SOURCE_POLL) glue->polled[glue->polled_n++] = poll_of(config, &config->sources[i]);
     }
     struct landing_options options = {.host = &node->host,
         .ledger = node->ledger,

@@ -163,6 +163,19 @@ def test_a_record_that_the_stream_refuses_does_not_stop_the_others(make_project,
     assert "the stream refused a record" in project.log_tail(200)
 
 
+def test_what_is_confidential_is_not_shown(make_project, partner):
+    """Neither what follows the address, nor a refused record of a stream with protected fields."""
+    partner.say((200, {}, [{"email": "ada@example.org", "n": "x" * 300_000}]), (500, {}, b"broken"))
+    text = yaml(partner).replace("web: {dedupe: body}", "web: {dedupe: body, protect: {email: mask}}").replace("/web-traffic/", "/web-traffic/?key=${API_TOKEN}").replace("http://", "http://user:${API_TOKEN}@")
+    project = make_project(yaml=text + "limits: {record_bytes: 200KiB}\n", env={"API_TOKEN": "very-secret"})
+    wait_until(lambda: source(project)["refused"] == 1 and "500" in source(project).get("last_error", ""))
+    assert partner.asked[0][1].endswith("?key=very-secret")
+    assert source(project)["url"] == f"{partner.url}/api/web-traffic/"
+    project.cli("source", "run", "api", check=False)
+    told = project.get("/v1/sources").text + project.cli("check", "--json").stdout + project.log_tail(500)
+    assert "the stream refused a record" in told and "very-secret" not in told and "ada@example.org" not in told
+
+
 def test_large_answers(make_project, partner):
     rows = [{"n": i, "text": "ü" * 50} for i in range(20_000)]
     partner.say((200, {}, rows), (200, {}, b"[]"))

@@ -140,6 +140,13 @@ static void text_for_people_cannot_steer(void **state) {
         assert_string_equal(buf_cstr(&line), cases[i].line);
         assert_string_equal(buf_cstr(&lines), cases[i].lines);
     }
+    static const char *const urls[][2] = {{"https://u:p@h:8/a/b?key=s#f", "https://h:8/a/b"}, {"http://h?x@y", "http://h"},
+        {"http://a@b@h/c@d", "http://h/c@d"}, {"https://h/", "https://h/"}, {"", ""}};
+    for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
+        BUF_SCOPE(url);
+        shown_put_url(&url, urls[i][0]);
+        assert_string_equal(buf_cstr(&url), urls[i][1]);
+    }
     BUF_SCOPE(nul);
     shown_put(&nul, str_make("a\0b", 3), 0);
     assert_string_equal(buf_cstr(&nul), "a\\u0000b");
