@@ -332,6 +332,7 @@ static const char *first_error(const struct run *run) {
 static void end_run(struct schedule *s, struct run *run) {
     const char *error = first_error(run), *status = run->cancelled ? "cancelled" : error ? "failed" : "done";
     int64_t now_ms = host_wall_ms(s->options.host);
+    if (!error && !run->cancelled && run->config) triggers_after(s, run->flow); /* first: after a crash in between this run is repeated, and none is lost */
     keep_run(s, run, status, now_ms, run->cancelled ? "cancelled" : error);
     series_add(metric_series(&metric_runs, run->flow, status), 1);
     series_observe(metric_series(&metric_seconds, run->flow), (double)(now_ms - run->started_ms) / 1000);
@@ -345,7 +346,6 @@ static void end_run(struct schedule *s, struct run *run) {
         buf_printf(&text, "flow %s: %s", run->flow, run->cancelled ? "cancelled" : error ? error : "");
         end_attempt(s, &run->parent->steps[run->parent_step], error || run->cancelled ? E_UNPROCESSABLE : OK, buf_cstr(&text));
     }
-    if (!error && !run->cancelled && run->config) triggers_after(s, run->flow);
 }
 
 static bool run_over(const struct run *run) {

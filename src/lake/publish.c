@@ -446,18 +446,25 @@ static void publish_one(struct lake *lake, const json_t *row, enum status *resul
     if (!*result) *result = err_set(err, s, "%s", why.text);
 }
 
-enum status lake_publish_due(struct lake *lake, struct err *err) {
-    must(lake && lake->o.engine);
+/* All copies that lag; one that fails holds up no other. *asked: the warehouse could be asked which they are. */
+static enum status publish_all(struct lake *lake, bool *asked, struct err *err) {
     BUF_SCOPE(text);
     enum status s = engine_rows(lake->o.engine, NULL,
         "SELECT target, date_diff('millisecond', min(\"at\"), now()) / 1000.0 AS waiting FROM warehouse.cupel.outbox WHERE kind = 'lake' GROUP BY ALL ORDER BY "
         "2 DESC",
         &text, err);
+    *asked = s == OK;
     if (s) return s;
     json_t *rows = json_loadb(text.p, text.n, 0, NULL);
     for (size_t i = 0; i < json_array_size(rows) && !lake_stopping(lake); i++) publish_one(lake, json_array_get(rows, i), &s, err);
     json_decref(rows);
     return s;
+}
+
+enum status lake_publish_due(struct lake *lake, struct err *err) {
+    must(lake && lake->o.engine);
+    bool asked;
+    return publish_all(lake, &asked, err);
 }
 
 static bool wait_for_turn(struct lake *lake) {
@@ -476,8 +483,9 @@ static void *publisher_run(void *argument) {
     while (wait_for_turn(lake)) {
         struct err err = {0};
         if (!engine_pid(lake->o.engine)) continue;
-        enum status s = lake_publish_due(lake, &err);
-        if (s == E_CORRUPT || s == E_UNSUPPORTED) return NULL; /* the warehouse cannot be opened; the engine has said why */
+        bool asked;
+        enum status s = publish_all(lake, &asked, &err);
+        if (!asked && (s == E_CORRUPT || s == E_UNSUPPORTED)) return NULL; /* the warehouse cannot be opened; the engine has said why */
     }
     return NULL;
 }

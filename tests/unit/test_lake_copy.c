@@ -185,12 +185,50 @@ static void a_foreign_table_of_that_name_is_left_alone(void **state) {
     assert_int_equal(lake_publish_due(f->lake, &f->err), E_CONFLICT);
 }
 
+static void wait_for_no_row_of(struct fixture *f, const char *table) {
+    char *sql = arena_printf(f->arena, "SELECT count(*) AS n FROM warehouse.cupel.outbox WHERE target = '%s'", table);
+    for (int i = 0; i < 3000 && strcmp(rows(f, sql), "[{\"n\":0}]") != 0; i++) f->host.clock->sleep_us(f->host.clock->self, 20000);
+    assert_string_equal(rows(f, sql), "[{\"n\":0}]");
+}
+
+/* The thread that publishes goes on with the others, pass after pass. */
+static void a_damaged_copy_holds_up_no_other(void **state) {
+    struct fixture *f = *state;
+    make_table(f);
+    run(f, "INSERT INTO warehouse.silver.t " ROWS(0, 10), true, 0);
+    (void)publish(f);
+    run(f, "INSERT INTO warehouse.silver.t " ROWS(10, 10), false, 0);
+    lake_close(&f->lake);
+    char *folder = arena_printf(f->arena, "%s/lake/silver/t/metadata", f->dir);
+    struct fs_entry *entries;
+    size_t n;
+    ok(f->host.fs->list(f->host.fs->self, f->arena, folder, &entries, &n, &f->err));
+    for (size_t i = 0; i < n; i++) ok(fs_write_atomic(f->host.fs, arena_printf(f->arena, "%s/%s", folder, entries[i].name), STR("damaged"), &f->err));
+    ok(lake_open(
+        &(struct lake_options){.host = &f->host, .dir = arena_printf(f->arena, "%s/lake", f->dir), .ledger = f->ledger, .engine = f->engine, .publish_ms = 20},
+        &f->lake, &f->err));
+    assert_int_equal(lake_publish_due(f->lake, &f->err), E_CORRUPT);
+    work(f, "CREATE TABLE warehouse.silver.u(id BIGINT, _version BIGINT)");
+    lake_start(f->lake);
+    for (int pass = 1; pass <= 3; pass++) {
+        work(f,
+            arena_printf(f->arena,
+                "BEGIN; INSERT INTO warehouse.silver.u VALUES (%d, %d); INSERT INTO warehouse.cupel.outbox VALUES "
+                "(%d, 'lake', 'silver.u', '{\"rebuilt\":false,\"deleted\":0}', %d, now()); COMMIT",
+                pass, 100 + pass, pass, 100 + pass));
+        wait_for_no_row_of(f, "silver.u");
+    }
+    assert_string_equal(rows(f, "SELECT count(*) AS n FROM warehouse.cupel.outbox"), "[{\"n\":1}]");
+    lake_stop(f->lake, false);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(a_copy_follows_its_table, setup, teardown),
     cmocka_unit_test_setup_teardown(random_histories, setup, teardown),
     cmocka_unit_test_setup_teardown(repeating_changes_nothing, setup, teardown),
     cmocka_unit_test_setup_teardown(other_columns_begin_a_new_copy, setup, teardown),
     cmocka_unit_test_setup_teardown(a_foreign_table_of_that_name_is_left_alone, setup, teardown),
+    cmocka_unit_test_setup_teardown(a_damaged_copy_holds_up_no_other, setup, teardown),
 };
 
 REAL_LAKE_TEST_MAIN(tests)
