@@ -1,5 +1,6 @@
 #include "faulty_fs.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,6 +59,8 @@ struct faulty_fs {
     struct names seen, durable;
     struct name_change *changes, **changes_last;
     struct inode *handles[HANDLES_MAX];
+    atomic_bool hold;
+    atomic_int held;
 };
 
 /* ---- small parts ---- */
@@ -67,6 +70,13 @@ static uint64_t next_random(struct faulty_fs *f) {
     f->random ^= f->random << 25;
     f->random ^= f->random >> 27;
     return f->random * UINT64_C(2685821657736338717);
+}
+
+void faulty_fs_hold(struct faulty_fs *f, bool hold) { atomic_store(&f->hold, hold); }
+
+bool faulty_fs_held(void *fs) {
+    struct faulty_fs *f = fs;
+    return atomic_load(&f->hold) && atomic_load(&f->held) > 0;
 }
 
 uint64_t faulty_fs_random(struct faulty_fs *f) {
@@ -255,12 +265,9 @@ static enum status faulty_pwrite(void *self, int file, const void *bytes, size_t
 
 static enum status faulty_sync(void *self, int file, struct err *err) {
     struct faulty_fs *f = self;
-    long delay = 0;
-    {
-        WITH_LOCK(&f->lock);
-        delay = f->knobs.sync_delay_us;
-    }
-    if (delay) usleep((useconds_t)delay);
+    atomic_fetch_add(&f->held, 1);
+    while (atomic_load(&f->hold)) usleep(200);
+    atomic_fetch_sub(&f->held, 1);
     WITH_LOCK(&f->lock);
     struct inode *inode = inode_of(f, file);
     enum status s = power(f, "sync", err);

@@ -13,7 +13,6 @@ struct faulty_knobs {
     double write_eio, write_enospc, sync_eio, allocate_enospc, open_eio, rename_eio; /* chance per call */
     uint64_t space_bytes; /* of the disk; 0: without end */
     long power_after; /* after so many changing calls all fails; 0: never */
-    long sync_delay_us; /* each sync_data takes so long */
 };
 
 struct faulty_fs *faulty_fs_new(uint64_t seed);
@@ -22,6 +21,8 @@ const struct fs *faulty_fs_table(struct faulty_fs *fs);
 void faulty_fs_set(struct faulty_fs *fs, struct faulty_knobs knobs);
 void faulty_fs_crash(struct faulty_fs *fs); /* what stays of the files is what a machine finds after the power came back; knobs are cleared */
 bool faulty_fs_dead(struct faulty_fs *fs); /* the power went */
+void faulty_fs_hold(struct faulty_fs *fs, bool hold); /* sync_data waits until it is let go */
+bool faulty_fs_held(void *fs); /* somebody waits in it; for wait_until */
 /* Changes bytes of a file as it is on disk and in memory; false: no such file or place. */
 bool faulty_fs_poke(struct faulty_fs *fs, const char *path, uint64_t offset, const void *bytes, size_t n);
 bool faulty_fs_peek(struct faulty_fs *fs, const char *path, uint64_t offset, void *bytes, size_t n);

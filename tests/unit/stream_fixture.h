@@ -125,11 +125,11 @@ static inline uint64_t count_all(struct fixture *f, uint16_t stream) {
 }
 
 static inline void wait_until(bool (*f)(void *), void *context) {
-    for (int i = 0; i < 5000; i++) {
+    for (int i = 0; i < 60000; i++) {
         if (f(context)) return;
         usleep(1000);
     }
-    fail_msg("waited 5 s in vain");
+    fail_msg("waited a minute in vain");
 }
 
 #endif

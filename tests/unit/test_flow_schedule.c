@@ -58,6 +58,7 @@ struct fake {
     unsigned runs[MODELS];
     unsigned asked;
     uint64_t mark;
+    unsigned marks_asked;
 };
 
 struct fixture {
@@ -168,6 +169,7 @@ static enum status fake_mark(void *context, const char *table, uint64_t *out, st
     struct fake *fake = context;
     WITH_LOCK(&fake->lock);
     *out = fake->mark;
+    fake->marks_asked++;
     return OK;
 }
 
@@ -233,7 +235,7 @@ static void move_clock(struct fixture *f, int64_t ms) {
 #define EVENTUALLY(f, condition) \
     do { \
         bool good_ = false; \
-        for (int try_ = 0; try_ < 2500 && !good_; try_++) { \
+        for (int try_ = 0; try_ < 30000 && !good_; try_++) { \
             mutex_lock(&(f)->fake.lock); \
             good_ = (condition); \
             mutex_unlock(&(f)->fake.lock); \
@@ -252,7 +254,7 @@ static struct ledger_run run_row(struct fixture *f, struct arena *arena, const c
 }
 
 static void wait_ended(struct fixture *f, const char *id, const char *wanted) {
-    for (int i = 0; i < 2500; i++) {
+    for (int i = 0; i < 30000; i++) {
         ARENA_SCOPE(arena);
         struct ledger_run row = run_row(f, arena, id);
         if (row.finished_ms) {
@@ -300,32 +302,56 @@ static void test_nobody_starves_below_a_busy_model(void **state) {
     EVENTUALLY(f, f->fake.runs[1] >= 5 && f->fake.runs[3] >= 5);
 }
 
+static struct schedule_model_state state_of(struct fixture *f, const char *model) {
+    struct schedule_model_state seen;
+    assert_true(schedule_model_state(f->schedule, model, &seen));
+    return seen;
+}
+
+/* The state after so many failures in a row, or more. */
+static struct schedule_model_state wait_failures(struct fixture *f, const char *model, unsigned failures) {
+    struct schedule_model_state seen = state_of(f, model);
+    for (int i = 0; i < 30000 && seen.failures < failures; i++) {
+        clock_real()->sleep_us(NULL, 2000);
+        seen = state_of(f, model);
+    }
+    assert_true(seen.failures >= failures);
+    return seen;
+}
+
+/* The clock also goes on by itself, so it is looked at where the waits are long: 1 s after the first failure, 32 s after the sixth. */
 static void test_a_failing_model_backs_off_and_others_go_on(void **state) {
     struct fixture *f = *state;
-    struct schedule_model_state seen;
     f->fake.always[1] = f->fake.always[4] = f->fake.fails[1] = true;
     start(f, FAST);
-    EVENTUALLY(f, f->fake.runs[1] == 1 && f->fake.runs[4] >= 10);
-    assert_int_equal(f->fake.runs[1], 1); /* 1 s has not passed */
-    assert_true(schedule_model_state(f->schedule, "s.a", &seen) && seen.failures == 1 && seen.retry_at_ms > 0);
+    EVENTUALLY(f, f->fake.runs[1] >= 1 && f->fake.runs[4] >= 10);
+    struct schedule_model_state seen = wait_failures(f, "s.a", 1);
     assert_string_equal(seen.error, "it was told to");
-    move_clock(f, 1001);
-    EVENTUALLY(f, f->fake.runs[1] == 2);
+    while (seen.failures < 6) {
+        assert_true(seen.retry_at_ms > 0);
+        move_clock(f, 1000 << (seen.failures - 1));
+        seen = wait_failures(f, "s.a", seen.failures + 1);
+    }
+    assert_int_equal(seen.failures, 6);
+    int64_t left_ms = seen.retry_at_ms - fake_wall(NULL) / 1000;
+    assert_in_range(left_ms, 16000, 32000);
     settle();
-    move_clock(f, 1001); /* 2 s now */
+    move_clock(f, left_ms / 2);
     settle();
-    assert_int_equal(f->fake.runs[1], 2);
-    move_clock(f, 1001);
-    EVENTUALLY(f, f->fake.runs[1] == 3);
-    settle();
+    assert_int_equal(f->fake.runs[1], 6);
+    move_clock(f, left_ms / 2 + 1);
+    seen = wait_failures(f, "s.a", 7);
     mutex_lock(&f->fake.lock);
     f->fake.fails[1] = f->fake.always[1] = false;
     f->fake.due[1] = true;
     mutex_unlock(&f->fake.lock);
     move_clock(f, 300001);
-    EVENTUALLY(f, f->fake.runs[1] == 4);
-    settle();
-    assert_true(schedule_model_state(f->schedule, "s.a", &seen) && seen.failures == 0 && seen.error[0] == '\0' && !seen.due);
+    EVENTUALLY(f, f->fake.runs[1] == 8);
+    for (int i = 0; i < 30000 && (seen.failures || seen.due); i++) {
+        clock_real()->sleep_us(NULL, 2000);
+        seen = state_of(f, "s.a");
+    }
+    assert_true(seen.failures == 0 && seen.error[0] == '\0' && !seen.due);
 }
 
 static void test_never_more_at_once_than_allowed(void **state) {
@@ -483,6 +509,7 @@ static void catch_up(struct fixture *f, const char *yaml, size_t wanted) {
     stop(f);
     atomic_fetch_add(&moved_us, (int64_t)(5 * 3600 + 300) * 1000000);
     start(f, NULL);
+    EVENTUALLY(f, f->fake.runs[1] >= wanted);
     settle();
     settle();
     assert_int_equal(rows_of(f, "h"), wanted);
@@ -517,6 +544,7 @@ static void test_far_behind(void **state) {
 static void test_tables_start_flows(void **state) {
     struct fixture *f = *state;
     start(f, FAST "flows: [{name: t, on: [silver.x, s.a], models: t.d}]\n");
+    EVENTUALLY(f, f->fake.marks_asked > 2); /* it has begun its second look at both */
     settle();
     assert_int_equal(f->fake.runs[4], 0);
     mutex_lock(&f->fake.lock);

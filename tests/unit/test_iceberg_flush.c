@@ -337,7 +337,7 @@ static void the_writer_flushes_by_time(void **state) {
     assert_int_equal(rows_of(f, "bronze", "web"), 0); /* not due */
     now_us += 6000000;
     fake_engine.fail_next = 1; /* the first attempt fails and is repeated by itself */
-    for (int i = 0; i < 100 && rows_of(f, "bronze", "web") != 10; i++) clock_real()->sleep_us(NULL, 100000);
+    for (int i = 0; i < 600 && rows_of(f, "bronze", "web") != 10; i++) clock_real()->sleep_us(NULL, 100000);
     check_landed(f, 10);
     put_events(f, 3, 10);
     lake_stop(f->lake, true);

@@ -2,6 +2,7 @@
 #include "stream_fixture.h"
 
 #include <signal.h>
+#include <poll.h>
 #include <sys/wait.h>
 
 static void append_filler(struct fixture *f, uint16_t stream, int n) {
@@ -57,16 +58,21 @@ static void a_full_disk_refuses_and_comes_back(void **state) {
     fixture_end(&f);
 }
 
+static bool is_refused(void *context) {
+    struct event_id id;
+    enum status s = try_append(context, "x", &id);
+    assert_true(s == OK || s == E_NO_SPACE);
+    return s == E_NO_SPACE;
+}
+
 static void the_reserve_is_left_alone(void **state) {
     struct fixture f;
     fixture_begin(&f, 2);
     f.options.reserve_bytes = 1 << 20;
     fixture_open(&f);
     faulty_fs_set(f.disk, (struct faulty_knobs){.space_bytes = 1 << 20});
-    struct event_id id;
-    usleep(300000); /* looked at four times a second */
-    enum status s = try_append(&f, "x", &id);
-    assert_int_equal(s, E_NO_SPACE);
+    wait_until(is_refused, &f); /* looked at four times a second */
+    assert_true(stream_log_stats(f.log).full);
     faulty_fs_set(f.disk, (struct faulty_knobs){0});
     wait_until(takes_events, &f);
     fixture_end(&f);
@@ -119,7 +125,7 @@ static void sealing_is_tried_again(void **state) {
     usleep(50000);
     assert_int_equal(f.host.fs->stat(f.host.fs->self, path, &stat, NULL), E_NOT_FOUND);
     faulty_fs_set(f.disk, (struct faulty_knobs){0});
-    for (int i = 0; i < 300 && f.host.fs->stat(f.host.fs->self, path, &stat, NULL) != OK; i++) usleep(10000);
+    for (int i = 0; i < 6000 && f.host.fs->stat(f.host.fs->self, path, &stat, NULL) != OK; i++) usleep(10000);
     assert_int_equal(f.host.fs->stat(f.host.fs->self, path, &stat, NULL), OK);
     assert_int_equal(count_all(&f, 1), 60);
     fixture_end(&f);
@@ -146,7 +152,7 @@ static void a_full_queue_is_busy_and_nothing_is_lost(void **state) {
     fixture_begin(&f, 5);
     f.options.queue_max = 10;
     fixture_open(&f);
-    faulty_fs_set(f.disk, (struct faulty_knobs){.sync_delay_us = 50000});
+    faulty_fs_hold(f.disk, true);
     struct async a[40];
     memset(a, 0, sizeof a);
     int taken = 0, busy = 0;
@@ -161,9 +167,10 @@ static void a_full_queue_is_busy_and_nothing_is_lost(void **state) {
             busy++;
         assert_true(s == OK || s == E_BUSY);
         submitted[i] = s == OK;
-        if (i == 0) usleep(10000);
+        if (i == 0) wait_until(faulty_fs_held, f.disk); /* the committer has this one, the others wait in the queue */
     }
-    assert_true(taken >= 11 && busy > 0);
+    faulty_fs_hold(f.disk, false);
+    assert_true(taken == 11 && busy == 29);
     stream_log_close(&f.log); /* commits what waits */
     for (int i = 0; i < 40; i++)
         if (submitted[i]) assert_true(atomic_load(&a[i].finished) && a[i].status == OK);
@@ -276,14 +283,15 @@ static void damage_just_before_a_torn_tail(void **state) {
     struct stream_record pair[1] = {record_of("k", "b")};
     struct async both[3];
     memset(both, 0, sizeof both);
-    faulty_fs_set(f.disk, (struct faulty_knobs){.sync_delay_us = 20000});
+    faulty_fs_hold(f.disk, true);
     for (int i = 0; i < 3; i++) { /* the second and third meet in one group, with a frame for each stream */
         both[i].record = pair[0];
         both[i].request = (struct stream_append){
             .stream = (uint16_t)(i == 2 ? 2 : 1), .records = &both[i].record, .n = 1, .ids = &both[i].id, .done = async_done, .context = &both[i]};
         assert_int_equal(stream_submit(f.log, &both[i].request, &f.err), OK);
-        if (i == 0) usleep(5000);
+        if (i == 0) wait_until(faulty_fs_held, f.disk);
     }
+    faulty_fs_hold(f.disk, false);
     for (int i = 0; i < 3; i++)
         while (!atomic_load(&both[i].finished)) usleep(1000);
     struct event_id last = append_one(&f, 2, "k", "torn");
@@ -330,10 +338,10 @@ static void a_damaged_index_is_made_again(void **state) {
         assert_true(f.recovery.records > 0);
         assert_int_equal(f.recovery.damaged_groups, 0);
         assert_int_equal(count_all(&f, 1), 60);
-        for (int i = 0; i < 100; i++) { /* the keeper writes it again */
+        for (int i = 0; i < 1000; i++) { /* the keeper writes it again */
             fixture_reopen(&f);
             if (f.recovery.segments == 1) break;
-            usleep(5000);
+            usleep(5000 + i * 100);
         }
         assert_int_equal(f.recovery.segments, 1); /* the active one alone was walked */
     }
@@ -571,6 +579,7 @@ static void kill_9_loses_nothing(void **state) {
             child_appends(dir, ends[1]);
         }
         close(ends[1]);
+        if (cycle > 0) assert_int_equal(poll(&(struct pollfd){.fd = ends[0], .events = POLLIN}, 1, 60000), 1); /* it is at work; the first one dies whenever */
         usleep(30000 + (useconds_t)cycle * 37000);
         kill(child, SIGKILL);
         while (n < 200000 && read(ends[0], &acknowledged[n], sizeof *acknowledged) == (ssize_t)sizeof *acknowledged) n++;
