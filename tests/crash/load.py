@@ -11,7 +11,7 @@ import time
 import requests
 
 ANSWER_TIMEOUT_S = 20
-REPEAT_S = 8  # well inside the dedupe window of run.py's configuration
+REPEAT_S = 8  # nothing is sent again later than that: well inside the dedupe window of run.py's configuration, also where an answer takes its time
 
 
 class Request:
@@ -116,7 +116,9 @@ class Worker(threading.Thread):
         return False
 
     def until_acknowledged(self, request, **more):
-        while not self.stopping.is_set():
+        """Or given up, its fate unknown: beyond the window it would rightly be stored twice."""
+        until = time.monotonic() + REPEAT_S
+        while not self.stopping.is_set() and time.monotonic() < until:
             if self.post(request, **more) or request.refused:
                 return
 
@@ -130,7 +132,7 @@ class Worker(threading.Thread):
 
 
 class SingleWriter(Worker):
-    """One event at a time into a stream with dedupe, repeated until acknowledged: exactly once all the same."""
+    """One event at a time into a stream with dedupe, repeated until acknowledged: never twice."""
 
     def step(self):
         request = Request("web", [self.payload(self.key())])

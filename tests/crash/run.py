@@ -25,9 +25,9 @@ YAML = """
 project: crash
 listen: 127.0.0.1:0
 lake: {flush: {bytes: 200KB, seconds: 1}}
-log: {segment_bytes: 1MiB, retention: 20s}
+log: {segment_bytes: 1MiB, retention: 30s}
 streams:
-  web: {partitions: 2, key: session_id, dedupe: event_id, dedupe_window: 20s}
+  web: {partitions: 2, key: session_id, dedupe: event_id, dedupe_window: 30s}
   orders: {partitions: 3, key: order_id}
 sources:
   - {name: pos, type: landing, path: landing/pos, table: bronze.pos, columns: [transaction_id, store_id, quantity]}
@@ -41,7 +41,7 @@ MODELS = {
     "sales/sessions": "kind: incremental\nby: [session_id]\n|SELECT session_id, count(*) AS events, max(seq) AS newest FROM silver.web GROUP BY session_id",
     "sales/stores": "kind: incremental\nby: [store_id]\n|SELECT store_id, sum(quantity) AS quantity FROM silver.pos GROUP BY store_id",
 }
-SETTLE_S = 60
+SETTLE_S = 120
 
 
 class Run:
