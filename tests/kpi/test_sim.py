@@ -21,7 +21,7 @@ RECEIVED = 1800000000 * 1000000
 
 def simulate(folder, *args):
     (folder / "reference").mkdir(parents=True)
-    done = subprocess.run([lib.SIM, "--dir", folder, *map(str, args)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([lib.SIM, "--dir", folder, *map(str, args)], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
