@@ -38,14 +38,15 @@ class ServerDied(AssertionError):
 
 
 def wait_until(condition, timeout_s=20, what="condition", every_s=0.05):
-    """Calls condition until it is true (and returns that); fails naming `what` after timeout_s (more under sanitizers)."""
-    deadline = time.monotonic() + timeout_s * PATIENCE
+    """Calls condition until it is true (and returns that); fails naming `what` after timeout_s, or a minute where that is longer: a busy machine is no failure."""
+    limit_s = max(60, timeout_s * PATIENCE)
+    deadline = time.monotonic() + limit_s
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(f"{what}: not within {timeout_s * PATIENCE} s")
+            raise AssertionError(f"{what}: not within {limit_s} s")
         time.sleep(every_s)
 
 
@@ -61,6 +62,19 @@ def children(pid):
             if stat.rpartition(")")[2].split()[1] == str(pid):
                 found.append(int(entry))
     return found
+
+
+def arguments(pid):
+    """Of a process; none when it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
+def cpu_seconds(pid):
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class Project:
@@ -111,7 +125,7 @@ class Project:
             if not self.server_json():
                 return False
             try:
-                return self.session.get(self.url + "/health/ready", timeout=2).status_code == 200
+                return self.session.get(self.url + "/health/ready", timeout=10).status_code == 200
             except requests.RequestException:
                 return False
 
@@ -122,7 +136,7 @@ class Project:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.log_tail()}") from None
 
-    def stop(self, timeout_s=30):
+    def stop(self, timeout_s=60):
         """SIGTERM; returns the exit code."""
         self.process.send_signal(signal.SIGTERM)
         try:
@@ -139,7 +153,15 @@ class Project:
         self.forget()
 
     def engine_pids(self):
-        return [pid for pid in children(self.process.pid) if b"engine" in Path(f"/proc/{pid}/cmdline").read_bytes()] if self.alive() else []
+        return [pid for pid in children(self.process.pid) if b"engine" in arguments(pid)] if self.alive() else []
+
+    def wait_working(self, cpu_s=1):
+        """Until the engine has worked on a call for so long: beyond the moment in which a query is given to the next one when this one dies. Its process id."""
+        wait_until(lambda: self.metrics()["cupel_engine_calls_running"] >= 1, what="a call of the engine")
+        (engine,) = self.engine_pids()
+        before = cpu_seconds(engine)
+        wait_until(lambda: cpu_seconds(engine) >= before + cpu_s, what="the engine is at work")
+        return engine
 
     def kill_engine(self):
         """SIGKILL to the engine process; False when none runs."""
@@ -200,7 +222,7 @@ class Project:
         headers = dict(headers or {})
         if token:
             headers.setdefault("Authorization", f"Bearer {self.token if token is True else token}")
-        return (self.session or requests).request(method, self.url + path, headers=headers, timeout=timeout or 30 * PATIENCE, **more)
+        return (self.session or requests).request(method, self.url + path, headers=headers, timeout=timeout or 60 * PATIENCE, **more)
 
     def get(self, path, **more):
         return self.request("GET", path, **more)
@@ -247,7 +269,7 @@ class Project:
 
     # -- command line --------------------------------------------------------------------------------------------------------------------------------
 
-    def cli(self, *args, input=None, check=True, env=None, timeout=60):
+    def cli(self, *args, input=None, check=True, env=None, timeout=120):
         """Runs `cupel -C DIR …`; output as text; fails on exit code != 0 unless check=False."""
         done = subprocess.run(
             [str(CUPEL), "-C", str(self.dir), *map(str, args)], input=input if isinstance(input, (str, type(None))) else input.decode(), stdin=subprocess.DEVNULL if input is None else None,

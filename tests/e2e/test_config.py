@@ -72,7 +72,7 @@ def test_more_queries_than_places_all_end(make_project):
     events = [{"event_id": f"e{i}", "session_id": "s", "text": "y" * 2000} for i in range(1500)]  # more than the 1 MiB that is handled on the spot
     start = time.monotonic()
     assert p.post_ndjson("web", events).json()["accepted"] == 1500
-    assert time.monotonic() - start < 20 * lib.PATIENCE
+    assert time.monotonic() - start < 60 * lib.PATIENCE
     for one in clients:
         one.join()
     assert not failures and sizes == [20000] * 24

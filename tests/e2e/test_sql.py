@@ -11,12 +11,12 @@ from decimal import Decimal
 
 import lib
 import pytest
-from lib import PATIENCE, SANITIZED, wait_until
+from lib import PATIENCE, SANITIZED, cpu_seconds, wait_until
 
 YAML = """
 project: test
 listen: 127.0.0.1:0
-sql: {queries: 3, wait_seconds: 1, query_seconds: 5, memory: 128MiB}
+sql: {queries: 3, wait_seconds: 1, query_seconds: 60, memory: 128MiB}
 streams:
   web: {partitions: 2, key: k, flush: {bytes: 1MB, seconds: 1}}
   orders: {partitions: 2, key: k}
@@ -33,7 +33,21 @@ def p(make_project):
 
 
 def ask(project, query, **more):
-    return project.request("POST", "/v1/sql", json={"query": query, **more}, timeout=60 * PATIENCE)
+    return project.request("POST", "/v1/sql", json={"query": query, **more}, timeout=120 * PATIENCE)
+
+
+def begin(project, query, token=None):
+    """A socket over which a query was asked; it runs until the socket is closed, or to its end."""
+    host, _, port = project.url.partition("//")[2].rpartition(":")
+    body = json.dumps({"query": query, "format": "ndjson"})
+    head = f"POST /v1/sql HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token or project.token}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    client = socket.create_connection((host, int(port)))
+    client.sendall((head + body).encode())
+    return client
+
+
+def running(project, calls):
+    wait_until(lambda: project.metrics()["cupel_engine_calls_running"] == calls, what=f"{calls} queries run")
 
 
 def refused(project, query, status=403):
@@ -144,7 +158,7 @@ def test_time_limit(p):
     start = time.monotonic()
     answer = ask(p, ENDLESS, time_ms=300)
     assert answer.status_code == 504 and "300 ms" in answer.json()["detail"]
-    assert time.monotonic() - start < 3 * PATIENCE
+    assert time.monotonic() - start < 30 * PATIENCE
 
 
 def test_memory_limit(p):
@@ -152,11 +166,6 @@ def test_memory_limit(p):
     assert answer.status_code == 413, answer.text
     assert "Out of Memory" in answer.json()["detail"]
     assert p.value("SELECT 1 AS a") == 1
-
-
-def cpu_seconds(pid):
-    fields = open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @pytest.mark.skipif(SANITIZED, reason="sanitizers reserve more memory than any limit")
@@ -172,32 +181,39 @@ def test_memory_that_duckdb_does_not_count(p, query):
 
 def test_disconnect_cancels(p):
     """A client that hangs up, before the first row or in the middle of the result, leaves an idle engine behind."""
+    p.write_yaml(YAML.replace("query_seconds: 60", "query_seconds: 3600"))  # by itself nothing ends
+    p.restart()
     assert p.value("SELECT 1 AS a") == 1
     (engine,) = p.engine_pids()
-    host, _, port = p.url.partition("//")[2].rpartition(":")
     for query in (ENDLESS, "SELECT range, repeat('x', 100) AS x FROM range(100000000000)"):
-        body = json.dumps({"query": query, "format": "ndjson"}).encode()
-        with socket.create_connection((host, int(port))) as s:
-            s.sendall(b"POST /v1/sql HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (p.token.encode(), len(body), body))
-            time.sleep(0.5)
+        with begin(p, query) as client:
+            running(p, 1)
+            if query != ENDLESS:
+                assert b"200 OK" in client.recv(4096)
 
         def idle():
             before = cpu_seconds(engine)
             time.sleep(0.3)
             return cpu_seconds(engine) - before < 0.05
 
-        wait_until(idle, 2, "engine idle after its client left")
+        running(p, 0)
+        wait_until(idle, 60, "engine idle after its client left")
     assert p.engine_pids() == [engine]
 
 
 def test_more_queries_than_places_wait_then_503(p):
-    answers = []
-    threads = [threading.Thread(target=lambda: answers.append(ask(p, ENDLESS, time_ms=2500).status_code)) for _ in range(5)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
-    assert sorted(answers) == [503, 503, 504, 504, 504]
+    assert p.value("SELECT 1 AS a") == 1
+    held = [begin(p, ENDLESS) for _ in range(3)]
+    running(p, 3)
+    for _ in range(2):
+        start = time.monotonic()
+        answer = ask(p, "SELECT 1 AS a")
+        assert answer.status_code == 503 and "within 1000 ms" in answer.text, answer.text
+        assert time.monotonic() - start >= 1
+    for client in held:
+        client.close()
+    running(p, 0)
+    assert p.value("SELECT 1 AS a") == 1
 
 
 def test_engine_killed_in_a_query(p):
@@ -205,8 +221,7 @@ def test_engine_killed_in_a_query(p):
     answers = []
     thread = threading.Thread(target=lambda: answers.append(ask(p, ENDLESS)))
     thread.start()
-    wait_until(p.engine_pids, 5, "engine started")
-    time.sleep(0.5)
+    p.wait_working()
     assert p.kill_engine()
     thread.join()
     assert answers[0].status_code == 503 and "the engine died" in answers[0].json()["detail"]
@@ -233,10 +248,9 @@ def test_engine_goes_with_its_server(p):
     """Also in the middle of a query, so that nothing of a killed server works on."""
     thread = threading.Thread(target=lambda: pytest.raises(Exception, ask, p, ENDLESS))
     thread.start()
-    (engine,) = wait_until(p.engine_pids, 5, "engine started")
-    time.sleep(0.5)
+    engine = p.wait_working()
     p.kill9()
-    wait_until(lambda: not os.path.exists(f"/proc/{engine}"), 2, "engine gone")
+    wait_until(lambda: not os.path.exists(f"/proc/{engine}"), 30, "engine gone")
     thread.join()
 
 
@@ -257,8 +271,8 @@ def test_one_consistent_read_while_events_come_in(p):
     writer.start()
     last = 0
     try:
-        until = time.monotonic() + 4
-        while time.monotonic() < until:
+        until, limit = time.monotonic() + 4, time.monotonic() + 120 * PATIENCE
+        while time.monotonic() < until or not (list((p.data / "lake").rglob("*.parquet")) or time.monotonic() > limit):
             row = p.sql("SELECT count(*) AS n, count(DISTINCT _event_id) AS d, coalesce(sum((payload->>'v')::INTEGER), 0) AS s, (SELECT count(*) FROM bronze.web) AS again FROM bronze.web")[0]
             assert row["n"] % 10 == 0 and row["s"] == 0 and row["d"] == row["n"] == row["again"] and row["n"] >= last, row
             last = row["n"]
@@ -291,22 +305,27 @@ def token_for(p, role):
 def test_a_token_has_a_share_of_the_places(p):
     """Of three places one is a read token's; one more of its queries waits, the rest is refused at once. An admin's are not counted."""
     reader = token_for(p, "read")
+    p.write_yaml(YAML.replace("wait_seconds: 1", "wait_seconds: 15"))
+    p.restart()
+    assert p.value("SELECT 1 AS a") == 1
     answers = []
 
     def query():
-        start = time.monotonic()
-        answer = p.request("POST", "/v1/sql", json={"query": ENDLESS, "time_ms": 3000}, token=reader, timeout=60 * PATIENCE)
-        answers.append((answer.status_code, time.monotonic() - start, answer.text))
+        answer = p.request("POST", "/v1/sql", json={"query": "SELECT 1 AS a"}, token=reader, timeout=120 * PATIENCE)
+        answers.append((answer.status_code, answer.text))
 
-    threads = [threading.Thread(target=query) for _ in range(4)]
-    for t in threads:
-        t.start()
-    wait_until(lambda: len(answers) >= 2, 2, "two are refused at once")
-    assert p.value("SELECT 41 + 1 AS a") == 42
-    for t in threads:
-        t.join()
-    assert sorted(a[0] for a in answers) == [503, 503, 503, 504], answers
-    assert all("sql.queries_per_token" in a[2] and "t-read" in a[2] for a in answers if a[0] == 503), answers
+    with begin(p, ENDLESS, reader) as held:
+        running(p, 1)
+        threads = [threading.Thread(target=query) for _ in range(3)]
+        for t in threads:
+            t.start()
+        wait_until(lambda: len(answers) >= 2, what="two are refused at once")
+        assert all(a[0] == 503 and "1 queries running and 1 waiting" in a[1] and "sql.queries_per_token" in a[1] and "t-read" in a[1] for a in answers[:2]), answers
+        assert p.value("SELECT 41 + 1 AS a") == 42
+        held.close()
+        for t in threads:
+            t.join()
+        assert answers[2][0] == 200, answers  # the one that waited has its turn
     p.write_yaml(YAML.replace("queries: 3,", "queries: 3, queries_per_token: 3,"))
     p.restart()
     assert p.request("POST", "/v1/sql", json={"query": "SELECT 1 AS a"}, token=reader).status_code == 200
@@ -315,31 +334,27 @@ def test_a_token_has_a_share_of_the_places(p):
 def test_no_waiting(make_project):
     p = make_project(YAML.replace("queries: 3, wait_seconds: 1", "queries: 1, wait_seconds: 0"))
     assert p.value("SELECT 1 AS a") == 1
-    thread = threading.Thread(target=lambda: ask(p, ENDLESS, time_ms=3000))
-    thread.start()
-    wait_until(lambda: p.metrics()["cupel_engine_calls_running"] >= 1, 5, "the query runs")
-    start = time.monotonic()
-    answer = ask(p, "SELECT 1 AS a")
-    assert answer.status_code == 503 and "1 queries are running" in answer.text and time.monotonic() - start < 1 * PATIENCE
-    thread.join()
+    with begin(p, ENDLESS):
+        running(p, 1)
+        answer = ask(p, "SELECT 1 AS a")
+        assert answer.status_code == 503 and "1 queries are running" in answer.text and "turn" not in answer.text, answer.text
 
 
 def test_a_result_that_nobody_reads_is_broken_off(make_project):
-    p = make_project(YAML.replace("queries: 3,", "queries: 1, stall_seconds: 1,").replace("query_seconds: 5", "query_seconds: 300"))
+    p = make_project(YAML.replace("queries: 3,", "queries: 1, stall_seconds: 1,").replace("query_seconds: 60", "query_seconds: 3600"))
     assert p.value("SELECT 1 AS a") == 1
-    host, _, port = p.url.partition("//")[2].rpartition(":")
-    body = json.dumps({"query": "SELECT range, repeat('x', 100) AS x FROM range(100000000000)", "format": "ndjson"}).encode()
-    with socket.create_connection((host, int(port))) as s:
-        s.sendall(b"POST /v1/sql HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (p.token.encode(), len(body), body))
-        wait_until(lambda: p.metrics()["cupel_http_stalled_clients_total"] == 1, 10, "the stalled client is noticed")
-        wait_until(lambda: p.metrics()["cupel_engine_calls_running"] == 0, 5, "its place is free")
+    with begin(p, "SELECT range, repeat('x', 100) AS x FROM range(100000000000)"):
+        wait_until(lambda: p.metrics()["cupel_http_stalled_clients_total"] == 1, what="the stalled client is noticed")
+        running(p, 0)
         assert p.value("SELECT 41 + 1 AS a") == 42
-    # a reader that is slow but reads is left alone
+    # a reader that is slow but reads is left alone: each of its pauses is far below the limit, all together are above it
+    p.write_yaml((p.dir / "cupel.yaml").read_text().replace("stall_seconds: 1", "stall_seconds: 4"))
+    assert p.request("POST", "/v1/reload").status_code == 200
     with p.request("POST", "/v1/sql", json={"query": "SELECT range, repeat('x', 1000) AS x FROM range(20000)", "format": "ndjson"}, stream=True) as answer:
         lines = 0
         for i, line in enumerate(answer.iter_lines(chunk_size=65536)):
             lines += 1
-            if i % 5000 == 0:
+            if i % 2500 == 0:
                 time.sleep(0.6)
     assert lines == 20000 and p.metrics()["cupel_http_stalled_clients_total"] == 1
 
@@ -350,9 +365,9 @@ def test_what_cannot_be_interrupted_has_limits(p, query):
     assert p.value("SELECT 1 AS a") == 1
     engine = p.engine_pids()
     start = time.monotonic()
-    answer = ask(p, f"SELECT length(({query})::VARCHAR) FROM range(2)", time_ms=1000)
+    answer = ask(p, f"SELECT length(({query})::VARCHAR) FROM range(2)", time_ms=30_000)
     assert answer.status_code == 400 and "may " in answer.json()["detail"], answer.text
-    assert time.monotonic() - start < 3 * PATIENCE and p.engine_pids() == engine
+    assert time.monotonic() - start < 30 * PATIENCE and p.engine_pids() == engine
 
 
 def test_limited_functions_are_what_they_were(p):
