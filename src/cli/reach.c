@@ -19,7 +19,7 @@
 #include "http/http_client.h"
 #include "serve/node.h"
 
-#define OPEN_WAIT_MS 10000 /* for a node that starts or ends just now */
+#define OPEN_WAIT_MS 30000 /* for a node that starts or ends just now */
 #define UNIX_PATH_MAX_BYTES 100 /* sockaddr_un takes 107 */
 
 struct reach {

@@ -28,6 +28,7 @@ struct shell {
     char *history_file; /* NULL: no home */
     struct buf statement; /* what was typed so far of the statement */
     json_t *words; /* object: names of tables and columns, for completion; NULL until first wanted */
+    bool words_whole; /* the server gave them all; else it is asked again at the next Tab */
     int keys; /* where characters are read */
     bool quit;
 };
@@ -64,6 +65,7 @@ static void load_words(struct shell *s) {
     size_t i;
     json_decref(s->words);
     s->words = json_object();
+    s->words_whole = false;
     for (i = 0; i < sizeof keywords / sizeof keywords[0]; i++) add_word(s, keywords[i]);
     for (i = 0; i < sizeof dot_commands / sizeof dot_commands[0]; i++) add_word(s, dot_commands[i]);
     if (reach_json(s->options.reach, &(struct ask){.path = "/v1/tables", .timeout_ms = 3000}, &answer, NULL) != OK) return;
@@ -73,6 +75,7 @@ static void load_words(struct shell *s) {
         if (schema && name) add_table_words(s, schema, name);
     }
     json_decref(answer);
+    s->words_whole = true;
 }
 
 static bool word_char(char c) { return isalnum((unsigned char)c) || c == '_' || c == '.' || (c & 0x80); }
@@ -94,7 +97,7 @@ static unsigned char complete(EditLine *line, int unused) {
     while (start > info->buffer && word_char(start[-1])) start--;
     struct str typed = str_make(start, (size_t)(info->cursor - start));
     if (typed.n == 0) return CC_ERROR;
-    if (!s->words) load_words(s);
+    if (!s->words || !s->words_whole) load_words(s);
     json_object_foreach(s->words, word, value) {
         if (strlen(word) < typed.n || !str_ieq(typed, str_make(word, typed.n))) continue;
         shared = n++ == 0 ? strlen(word) : common_length(first, word) < shared ? common_length(first, word) : shared;
