@@ -20,7 +20,7 @@ PAGES = ["", "kpi/sales", "kpi/marketing", "kpi/operations", "kpi/support", "flo
 def chromium():
     assert CHROMIUM, "Debian's chromium is missing (tools/setup test)"
     with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"], timeout=120_000)
         yield browser
         browser.close()
 
@@ -33,6 +33,7 @@ class Tab:
         self.width = width
         self.base = project.url
         self.context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
+        self.context.set_default_timeout(90_000)
         self.page = self.context.new_page()
         self.errors, self.elsewhere = [], []
         self.page.on("pageerror", lambda e: self.errors.append(str(e)))
@@ -116,7 +117,7 @@ def test_a_revoked_token_asks_again(busy, tab):
     one.page.keyboard.press("Enter")
     one.page.wait_for_selector("main h1:has-text('Overview')")
     busy.cli("token", "revoke", "viewer")
-    one.page.wait_for_selector("#token", timeout=20_000)
+    one.page.wait_for_selector("#token")
 
 
 def test_sql_by_keyboard(busy, tab):
@@ -189,7 +190,7 @@ def test_server_away_and_back(busy, tab):
     one = tab(busy)
     one.open("streams")
     busy.kill9()
-    one.page.wait_for_selector("header .badge.bad", timeout=15_000)
+    one.page.wait_for_selector("header .badge.bad")
     assert one.page.locator("main h1").inner_text() == "Streams"  # what was shown stays
 
 
@@ -257,7 +258,7 @@ def test_a_model_that_fails_is_shown_with_its_reason(make_project, tab):
     one = tab(project)
     one.open("flows")
     project.post("web", {"event_id": 2, "page": "/boom"})
-    one.page.wait_for_selector(".node.failed[aria-label^='shop.bad']", timeout=20_000)
+    one.page.wait_for_selector(".node.failed[aria-label^='shop.bad']")
     assert project.sql("SELECT n FROM shop.bad") == [{"n": 1}] and project.value("SELECT count(*) FROM shop.good") == 2
     one.page.click(".node.failed")
     one.page.wait_for_selector("[role=alert]")

@@ -206,7 +206,7 @@ def test_sql_time_limit(project):
     started = time.monotonic()
     answer = sql(project, "SELECT count(*) FROM range(1000000000) a, range(1000) b WHERE a.range + b.range = 7", time_ms=500)
     assert answer.status_code == 504, answer.text
-    assert time.monotonic() - started < 10 * lib.PATIENCE
+    assert time.monotonic() - started < 60 * lib.PATIENCE
 
 
 def test_large_results_are_streamed(project):
@@ -418,7 +418,8 @@ def test_table_routes(project):
     table = project.get("/v1/tables/bronze.orders").json()
     assert table["rows"] == 30 and table["files"] == 3 and len(table["history"]) == 3
     packed = project.request("POST", "/v1/tables/bronze.orders/compact?open_hours=true").json()
-    assert (packed["files_before"], packed["files_after"]) == (3, 1), packed
+    hours = project.value("SELECT count(DISTINCT date_trunc('hour', _received_at)) FROM bronze.orders")  # 1, or 2 when the hour just changed: files are of one hour
+    assert (packed["files_before"], packed["files_after"]) == (3, hours), packed
     assert project.request("POST", "/v1/tables/bronze.orders/expire?older_than=0s").status_code == 200
     assert project.value("SELECT count(*) FROM bronze.orders") == 30
     assert project.get("/v1/tables/bronze.nope").status_code == 404
@@ -430,7 +431,7 @@ def test_table_routes(project):
 
 
 def test_second_server_is_refused(project):
-    done = subprocess.run([str(lib.CUPEL), "-C", str(project.dir), "serve"], capture_output=True, text=True, timeout=30 * lib.PATIENCE)
+    done = subprocess.run([str(lib.CUPEL), "-C", str(project.dir), "serve"], capture_output=True, text=True, timeout=120 * lib.PATIENCE)
     assert done.returncode == 1 and str(project.process.pid) in done.stderr, done.stderr
     assert project.post("orders", {"order_id": 1}).status_code == 202
 
@@ -459,7 +460,7 @@ def test_term_under_load_loses_nothing(project):
             url, token = project.url, project.token
             while not stop.is_set():
                 try:
-                    answer = session.post(url + "/v1/streams/orders", json={"order_id": 1}, headers={"Authorization": f"Bearer {token}"}, timeout=10)
+                    answer = session.post(url + "/v1/streams/orders", json={"order_id": 1}, headers={"Authorization": f"Bearer {token}"}, timeout=60)
                 except lib.requests.RequestException:
                     return
                 if answer.status_code == 202:
@@ -468,7 +469,7 @@ def test_term_under_load_loses_nothing(project):
     threads = [threading.Thread(target=load) for _ in range(4)]
     for thread in threads:
         thread.start()
-    time.sleep(0.5)
+    lib.wait_until(lambda: len(ids) > 10, what="some events")
     assert project.stop() == 0
     stop.set()
     for thread in threads:
