@@ -98,7 +98,8 @@ static const struct command commands[] = {{
     .arguments = "",
     .summary = "validate configuration, models and expectations",
     .description = "Reads cupel.yaml, and the models, expectations and reference tables beside it, and reports everything that is wrong in one run, each with "
-                   "file, line and column and the nearest right name. Models are bound against the tables that are there. Exit code 2 when something is wrong. "
+                   "file, line and column and the nearest right name. Models, expectations and the SQL of flows are bound against the tables that are there. "
+                   "Exit code 2 when something is wrong. "
                    "With --json the effective settings are printed, secrets as ***.",
     .examples = "cupel check\ncupel -C shop check --json",
     .run = run,

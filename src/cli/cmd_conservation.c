@@ -41,6 +41,18 @@ static void print_hop(struct cli *cli, json_t *hops, const char *kind, const str
     json_decref(rows);
 }
 
+/* Rows that no condition was counted by. */
+static void print_words(json_t *hops) {
+    json_t *hop;
+    size_t i;
+    json_array_foreach(hops, i, hop) {
+        json_int_t n = json_integer_value(json_object_get(hop, "left_out_by_word"));
+        if (n <= 0) continue;
+        printf("%s: %" JSON_INTEGER_FORMAT " of its filtered rows were left out by the model's word, not counted by a condition: \"%s\"\n",
+            json_string_value(json_object_get(hop, "name")), n, json_string_value(json_object_get(hop, "drops")));
+    }
+}
+
 static void print_accounts(struct cli *cli, json_t *answer) {
     must(cli->command != NULL);
     json_t *hops = json_object_get(answer, "hops"), *hop;
@@ -67,6 +79,7 @@ static void print_accounts(struct cli *cli, json_t *answer) {
             printf("%s: %" JSON_INTEGER_FORMAT " events were lost with damaged parts of the log; see data/log/damaged and `cupel logs --level error`\n",
                 json_string_value(json_object_get(hop, "name")), missing);
     }
+    print_words(hops);
     bool good = json_is_true(json_object_get(answer, "ok"));
     printf("%s%s%s\n", good ? color_green(cli) : color_red(cli), good ? "The accounts add up." : "THE ACCOUNTS DO NOT ADD UP.", color_off(cli));
 }

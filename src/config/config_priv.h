@@ -113,6 +113,8 @@ unsigned config_source_kind(enum config_source_type type);
 /* Rules that need more than one option; after everything was read. */
 void config_check(struct option_reader *r, const struct yaml_node *root);
 void config_check_flows(struct option_reader *r, struct arena *scratch);
+/* Whether the system's file of a time zone is there and is one. Where the system has none at all: false but for UTC. */
+bool config_zone_readable(const struct host *host, struct arena *scratch, const char *name);
 /* The value of a key when it is given, else the map that it would stand in: somewhere to point at. */
 const struct yaml_node *config_place(const struct yaml_node *map, const char *key);
 

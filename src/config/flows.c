@@ -133,6 +133,9 @@ static void check_step(struct option_reader *r, struct arena *scratch, const str
         config_error_at(r->problems, config_place(step->node, "name"), "flow %s has two steps \"%s\"", flow->name, step->name);
     if (kinds != 1 && step->node != flow->node) config_error_at(r->problems, step->node, "step %s: give one of \"models\", \"sql\" and \"flow\"", step->name);
     need_flow(r, scratch, config_place(step->node, "flow"), step->flow);
+    const struct yaml_pair *backoff = step->node == flow->node ? NULL : yaml_pair_of(step->node, "backoff");
+    if (backoff && step->retries == 0)
+        config_problem_add(r->problems, true, backoff->line, backoff->column, "step %s: backoff has no effect without retries", step->name);
     for (size_t i = 0; i < step->needs_n; i++) need_step(r, scratch, flow, config_place(step->node, "needs"), step->needs[i]);
     if (!step->on_failure) return;
     need_step(r, scratch, flow, config_place(step->node, "on_failure"), step->on_failure);
@@ -171,6 +174,14 @@ static bool flows_circle(const struct config *config, size_t index, char *marks)
     return false;
 }
 
+/* The schedule reads it when the server starts; said here rather than there. */
+static void check_zone(struct option_reader *r, struct arena *scratch, const struct config_flow *flow) {
+    if (!r->host || !flow->schedule || !flow->timezone || strcmp(flow->timezone, "UTC") == 0) return;
+    if (config_zone_readable(r->host, scratch, flow->timezone)) return;
+    config_error_at(r->problems, config_place(flow->node, yaml_get(flow->node, "timezone") ? "timezone" : "schedule"),
+        "flow %s: the time zone %s cannot be read from /usr/share/zoneinfo (package tzdata?)", flow->name, flow->timezone);
+}
+
 static void check_triggers(struct option_reader *r, struct arena *scratch, const struct config_flow *flow) {
     const struct config *config = r->config;
     need_flow(r, scratch, config_place(flow->node, "after"), flow->after);
@@ -178,6 +189,7 @@ static void check_triggers(struct option_reader *r, struct arena *scratch, const
         config_error_at(r->problems, config_place(flow->node, "catch_up"), "flow %s: catch_up needs a schedule", flow->name);
     if (!flow->schedule && yaml_get(flow->node, "timezone"))
         config_error_at(r->problems, config_place(flow->node, "timezone"), "flow %s: timezone needs a schedule", flow->name);
+    check_zone(r, scratch, flow);
     for (size_t i = 0; i < flow->on_n; i++) {
         struct str table = str_of(flow->on[i]);
         if (!str_starts(table, STR("bronze.")) || config_find_stream(config, str_from(table, 7))) continue;
@@ -187,13 +199,25 @@ static void check_triggers(struct option_reader *r, struct arena *scratch, const
     }
 }
 
+static bool is_empty(const struct yaml_node *node) { return node && (node->is_null || (node->kind == YAML_LIST && node->n == 0)); }
+
+/* A flow that does nothing is a mistake, not a wish. */
+static void check_something(struct option_reader *r, const struct config_flow *flow) {
+    const struct yaml_node *models = yaml_get(flow->node, "models"), *steps = yaml_get(flow->node, "steps");
+    if (!models == !steps)
+        config_error_at(r->problems, flow->node, "flow %s: give either \"models\" or \"steps\"", flow->name);
+    else if (is_empty(models))
+        config_error_at(r->problems, models, "flow %s: \"models\" is empty; name what it runs, as silver.* or *", flow->name);
+    else if (is_empty(steps))
+        config_error_at(r->problems, steps, "flow %s: \"steps\" is empty; a flow has at least one step", flow->name);
+}
+
 static void check_flow(struct option_reader *r, struct arena *scratch, size_t index) {
     const struct config_flow *flow = &r->config->flows[index];
     must(flow->name && flow->node);
     if (config_find_flow(r->config, str_of(flow->name)) != flow)
         config_error_at(r->problems, config_place(flow->node, "name"), "flow \"%s\" is given twice", flow->name);
-    if (!yaml_get(flow->node, "models") == !yaml_get(flow->node, "steps"))
-        config_error_at(r->problems, flow->node, "flow %s: give either \"models\" or \"steps\"", flow->name);
+    check_something(r, flow);
     check_triggers(r, scratch, flow);
     for (size_t i = 0; i < flow->steps_n; i++) check_step(r, scratch, flow, i);
     char *marks = arena_new_array(scratch, char, flow->steps_n + 1);

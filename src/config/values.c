@@ -231,14 +231,26 @@ static bool read_listen(READ_ARGS) {
 }
 
 /* The name must look like one, and be one where the machine has the list. */
+#define ZONE_DIR "/usr/share/zoneinfo"
+
+bool config_zone_readable(const struct host *host, struct arena *scratch, const char *name) {
+    must(host && name);
+    struct str bytes;
+    struct zone *zone = NULL;
+    bool good = fs_read_all(host->fs, scratch, arena_printf(scratch, ZONE_DIR "/%s", name), ZONE_FILE_BYTES_MAX, &bytes, NULL) == OK &&
+        zone_parse(bytes, &zone, NULL) == OK;
+    zone_free(&zone);
+    return good;
+}
+
 static bool read_zone(READ_ARGS) {
     if (!need_text(r, option, node, at)) return false;
     struct str text = node->text;
     bool good = text.n > 0 && isalpha((unsigned char)text.p[0]) && str_find(text, STR("..")) < 0;
     for (size_t i = 0; i < text.n; i++) good = good && (isalnum((unsigned char)text.p[i]) || (text.p[i] && strchr("_+-/", text.p[i])));
-    if (good && r->host && fs_exists(r->host->fs, "/usr/share/zoneinfo/UTC")) {
+    if (good && r->host && fs_exists(r->host->fs, ZONE_DIR "/UTC")) {
         ARENA_SCOPE(scratch);
-        good = fs_exists(r->host->fs, arena_printf(scratch, "/usr/share/zoneinfo/" STR_FMT, STR_ARG(text)));
+        good = config_zone_readable(r->host, scratch, arena_strndup(scratch, text.p, text.n));
     }
     return good ? store_text(r, option, node, at) : wrong(r, option, node, "a time zone such as UTC or Europe/Istanbul");
 }

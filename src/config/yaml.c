@@ -14,6 +14,9 @@ struct reader {
     const struct config_environment *environment;
     struct config_problems *problems;
     struct map *anchors;
+    struct str source; /* a copy that lives as long as the nodes */
+    const char *at; /* in it: where at_line and at_column are; places only grow while reading */
+    size_t at_line, at_column;
     size_t weight; /* of the tree so far */
     bool stopped; /* a problem after which reading makes no sense */
 };
@@ -66,11 +69,45 @@ static bool count_weight(struct reader *r, const struct yaml_node *node, size_t 
     return false;
 }
 
+/* The byte behind `n` characters; line ends are characters too. */
+static const char *skip_characters(const char *p, const char *end, size_t n) {
+    for (; n > 0 && p < end; n--) {
+        p++;
+        while (p < end && ((unsigned char)*p & 0xC0) == 0x80) p++;
+    }
+    return p;
+}
+
+/* libyaml counts lines and characters. */
+static const char *byte_of(struct reader *r, const yaml_mark_t *mark) {
+    const char *end = r->source.p + r->source.n;
+    for (; r->at_line < mark->line && r->at < end; r->at_line++) {
+        const char *next = memchr(r->at, '\n', (size_t)(end - r->at));
+        r->at = next ? next + 1 : end;
+        r->at_column = 0;
+    }
+    if (r->at_line != mark->line || r->at_column > mark->column) return end;
+    r->at = skip_characters(r->at, end, mark->column - r->at_column);
+    r->at_column = mark->column;
+    return r->at;
+}
+
+/* From its first byte on, as far as the line goes in which it ends; which lines those are decides its own text. */
+static struct str source_of(struct reader *r, const yaml_event_t *event) {
+    const char *begin = byte_of(r, &event->start_mark), *end = r->source.p + r->source.n, *stop = begin;
+    for (size_t i = event->start_mark.line; i <= event->end_mark.line && stop < end; i++) {
+        const char *next = memchr(stop, '\n', (size_t)(end - stop));
+        stop = next ? next + 1 : end;
+    }
+    return str_make(begin, (size_t)(stop - begin));
+}
+
 /* Text of a scalar, expanded. Whether it is a number is the option's business, so quotes make no difference but for null. */
 static struct yaml_node *read_scalar(struct reader *r, const yaml_event_t *event) {
     must(event->type == YAML_SCALAR_EVENT);
     struct yaml_node *node = new_node(r, YAML_TEXT, event);
     node->raw = arena_str(r->arena, str_make(event->data.scalar.value, event->data.scalar.length));
+    node->source = source_of(r, event);
     bool plain = event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
     node->is_null = plain && (node->raw.n == 0 || str_is(node->raw, "~") || str_is(node->raw, "null"));
     config_expand(r->arena, node, r->environment, r->problems);
@@ -205,7 +242,8 @@ static struct yaml_node *read_document(struct reader *r, struct str text) {
 }
 
 struct yaml_node *yaml_read(struct arena *arena, struct str text, const struct config_environment *environment, struct config_problems *problems) {
-    struct reader r = {.arena = arena, .environment = environment, .problems = problems, .anchors = map_new()};
+    struct reader r = {.arena = arena, .environment = environment, .problems = problems, .anchors = map_new(), .source = arena_str(arena, text)};
+    r.at = r.source.p;
     must(yaml_parser_initialize(&r.parser));
     yaml_parser_set_input_string(&r.parser, (const unsigned char *)(text.n ? text.p : ""), text.n);
     yaml_parser_set_encoding(&r.parser, YAML_UTF8_ENCODING);
@@ -232,4 +270,46 @@ const struct yaml_node *yaml_get(const struct yaml_node *map, const char *key) {
     must(key);
     const struct yaml_pair *pair = yaml_pair_of(map, key);
     return pair ? pair->value : NULL;
+}
+
+/* Behind anchor and tag, and behind the sign that begins the text. */
+static size_t skip_style(struct str source, char *style) {
+    size_t i = 0;
+    while (i < source.n && (source.p[i] == '&' || source.p[i] == '!')) {
+        while (i < source.n && !strchr(" \t\r\n", source.p[i])) i++;
+        while (i < source.n && strchr(" \t\r\n", source.p[i])) i++;
+    }
+    *style = i < source.n ? source.p[i] : '\0';
+    if (*style == '|' || *style == '>') {
+        while (i < source.n && source.p[i] != '\n') i++;
+    } else if (*style == '\'' || *style == '"') {
+        i++;
+    }
+    return i;
+}
+
+/* Whatever the style, the characters that are no blanks stand in the file in the text's order. */
+void yaml_text_place(const struct yaml_node *node, size_t at, int *line, int *column) {
+    must(node && line && column);
+    *line = node->line;
+    *column = node->column;
+    if (node->kind != YAML_TEXT || node->expanded || !node->source.p || !node->text.n) return;
+    struct str source = node->source, text = node->text;
+    char style;
+    size_t s = skip_style(source, &style);
+    if (at >= text.n) at = text.n - 1;
+    for (size_t i = 0; i <= at; i++) {
+        if (strchr(" \t\r\n", text.p[i])) continue;
+        while (s < source.n && source.p[s] != text.p[i]) s += style == '"' && source.p[s] == '\\' && s + 1 < source.n && source.p[s + 1] != text.p[i] ? 2 : 1;
+        if (i < at) s++;
+    }
+    if (s >= source.n) return;
+    for (size_t i = 0; i < s; i++) {
+        if (source.p[i] == '\n') {
+            ++*line;
+            *column = 1;
+        } else if (((unsigned char)source.p[i] & 0xC0) != 0x80) {
+            ++*column;
+        }
+    }
 }

@@ -22,7 +22,8 @@ struct yaml_node {
     enum yaml_kind kind;
     int line, column; /* from 1 */
     struct str text; /* YAML_TEXT: expanded, NUL behind it */
-    struct str raw; /* YAML_TEXT: as it stands in the file; this is what messages quote */
+    struct str raw; /* YAML_TEXT: without quotes and indentation; this is what messages quote */
+    struct str source; /* YAML_TEXT: the bytes of the file from its begin to its end */
     bool expanded; /* text came (partly) from the environment or a file: never printed */
     bool broken; /* its expansion failed: already said, so nothing more is said about the value */
     bool is_null; /* plain and empty, ~ or null */
@@ -43,5 +44,7 @@ struct yaml_node *yaml_read(struct arena *arena, struct str text, const struct c
 
 const struct yaml_pair *yaml_pair_of(const struct yaml_node *map, const char *key); /* NULL when absent or node NULL or no map */
 const struct yaml_node *yaml_get(const struct yaml_node *map, const char *key);
+/* Where byte `at` of a text stands in the file, whatever quotes, folds or indents it; the text's own place when it was expanded or is none. */
+void yaml_text_place(const struct yaml_node *node, size_t at, int *line, int *column);
 
 #endif

@@ -52,6 +52,28 @@ static void say_error(struct binder *b, struct model *m, const char *what, const
     says(b, m, first_line + (first ? 0 : line - 2), first ? first_column + column - 1 : column, "%s%s", what, message);
 }
 
+/* A text of the header and what the engine says about the statement made of it, in which the text begins at byte `begin`. */
+static void say_of_text(
+    struct binder *b, struct model *m, const char *what, const struct yaml_node *node, const char *sql, size_t begin, const struct err *err) {
+    const char *message;
+    int line = m->header_line, column = 1;
+    if (node) yaml_text_place(node, 0, &line, &column);
+    int sql_line, sql_column;
+    if (engine_error_place(b->r->arena, sql, err->text, &message, &sql_line, &sql_column) && node) {
+        size_t at = text_offset(sql, sql_line, sql_column);
+        if (at >= begin) yaml_text_place(node, at - begin, &line, &column);
+    }
+    says(b, m, line, column, "%s%s", what, message);
+}
+
+/* Where a key of the header has its value; the header's first line when it is not there. */
+static void place_of_key(const struct model *m, const char *key, const char *below, int *line, int *column) {
+    const struct yaml_node *node = yaml_get(m->header, key);
+    if (below && yaml_get(node, below)) node = yaml_get(node, below);
+    *line = node ? node->line : m->header_line;
+    *column = node ? node->column : 1;
+}
+
 static const struct flow_column *column_of(const struct flow_column *columns, size_t n, const char *name) {
     for (size_t i = 0; i < n; i++) {
         if (str_ieq(str_of(columns[i].name), str_of(name))) return &columns[i];
@@ -137,7 +159,7 @@ static enum status bind_merge(struct binder *b, struct model *m, struct flow_col
     struct flow_column *pieces;
     size_t n;
     enum status st = describe(b, m->pub.rows, &pieces, &n, &local);
-    if (is_users_fault(st)) say_error(b, m, "rows: ", m->pub.rows, m->pub.rows_line, 1, &local);
+    if (is_users_fault(st)) say_of_text(b, m, "rows: ", yaml_get(m->header, "rows"), arena_printf(b->r->arena, "\n%s", m->pub.rows), 1, &local);
     if (st != OK) return is_users_fault(st) ? OK : err_set(err, st, "%s", local.text);
     for (int round = 0;; round++) {
         st = make_table(b, "this", "pieces", pieces, n, true, err);
@@ -199,7 +221,7 @@ static void check_header_names(struct binder *b, struct model *m) {
 }
 
 /* DuckDB's parser decides: texts of users that go into statements must not end them. */
-static enum status one_select(struct binder *b, const char *text, struct err *err) {
+static enum status one_select(struct binder *b, const char *text, size_t *error_at, struct err *err) {
     BUF_SCOPE(sql);
     buf_text(&sql, "SELECT CAST(json_serialize_sql(");
     sql_text(&sql, text);
@@ -210,57 +232,57 @@ static enum status one_select(struct binder *b, const char *text, struct err *er
     const char *tree = cell_text(json_array_get(rows, 0), "tree");
     struct model *scratch = arena_new_one(b->r->arena, struct model);
     struct name_at at = {"", 1, 1};
-    size_t error_at;
+    *error_at = 0;
     scratch->pub.sql = "";
-    st = graph_read_tree(b->r->arena, scratch, str_of(tree ? tree : ""), &at, &error_at, err);
+    st = graph_read_tree(b->r->arena, scratch, str_of(tree ? tree : ""), &at, error_at, err);
     json_decref(rows);
     return st;
 }
 
-static enum status one_expression(struct binder *b, const char *text, struct err *err) {
+/* *error_at: of the expression. */
+static enum status one_expression(struct binder *b, const char *text, size_t *error_at, struct err *err) {
+    static const char head[] = "SELECT (";
     BUF_SCOPE(sql);
-    buf_printf(&sql, "SELECT (%s\n)", text);
-    return one_select(b, buf_cstr(&sql), err);
+    buf_printf(&sql, "%s%s\n)", head, text);
+    enum status st = one_select(b, buf_cstr(&sql), error_at, err);
+    *error_at = *error_at > strlen(head) ? *error_at - strlen(head) : 0;
+    return st;
 }
 
-/* A condition of the header over rows of `from`. */
-static enum status check_condition(
-    struct binder *b, struct model *m, const char *what, const char *from, const char *sql_condition, const char *behind, struct err *err) {
+/* A condition of the header, of which `node` is the text, over rows of `from`. */
+static enum status check_condition(struct binder *b, struct model *m, const char *what, const struct yaml_node *node, const char *from,
+    const char *sql_condition, const char *behind, struct err *err) {
     BUF_SCOPE(sql);
     struct err local;
     struct flow_column *columns;
     size_t n;
-    buf_printf(&sql, "SELECT 1 AS one FROM %s WHERE (%s)%s", from, sql_condition, behind);
-    enum status st = one_expression(b, sql_condition, &local);
+    buf_printf(&sql, "SELECT 1 AS one FROM %s WHERE (", from);
+    size_t begin = sql.n;
+    buf_printf(&sql, "%s)%s", sql_condition, behind);
+    size_t error_at;
+    enum status st = one_expression(b, sql_condition, &error_at, &local);
+    bool alone = st != OK;
     if (st == OK) st = describe(b, buf_cstr(&sql), &columns, &n, &local);
     if (st == OK || !is_users_fault(st)) return st == OK ? OK : err_set(err, st, "%s", local.text);
-    const char *message;
-    int line, column;
-    (void)engine_error_place(b->r->arena, buf_cstr(&sql), local.text, &message, &line, &column);
-    says(b, m, m->header_line, 1, "%s: %s", what, message);
+    int line = m->header_line, column = 1;
+    if (node) yaml_text_place(node, error_at, &line, &column);
+    if (alone)
+        says(b, m, line, column, "%s: %s", what, local.text);
+    else
+        say_of_text(b, m, arena_printf(b->r->arena, "%s: ", what), node, arena_printf(b->r->arena, "\n%s", buf_cstr(&sql)), begin + 1, &local);
     return OK;
 }
 
-static enum status binds(struct binder *b, const char *from, const char *sql_condition, bool *yes, struct err *err) {
-    BUF_SCOPE(sql);
-    struct err local;
-    struct flow_column *columns;
-    size_t n;
-    buf_printf(&sql, "SELECT 1 AS one FROM %s WHERE (%s)", from, sql_condition);
-    enum status st = one_expression(b, sql_condition, &local);
-    if (st == OK) st = describe(b, buf_cstr(&sql), &columns, &n, &local);
-    *yes = st == OK;
-    return st == OK || is_users_fault(st) ? OK : err_set(err, st, "%s", local.text);
-}
-
 static enum status check_emit_columns(struct binder *b, struct model *m, const char *from, struct err *err) {
+    const struct yaml_node *list = yaml_get(yaml_get(m->header, "emit"), "columns");
     enum status st = OK;
     for (size_t i = 0; i < m->emit_columns_n && st == OK; i++) {
         const struct emit_column *column = &m->emit_columns[i];
+        const struct yaml_node *node = list->kind == YAML_LIST ? list->items[i] : list->pairs[i].value;
         if (column->sql) {
-            st = check_condition(b, m, arena_printf(b->r->arena, "emit.columns, %s", column->name), from, column->sql, " IS NULL", err);
+            st = check_condition(b, m, arena_printf(b->r->arena, "emit.columns, %s", column->name), node, from, column->sql, " IS NULL", err);
         } else if (!column_of(m->pub.columns, m->pub.columns_n, column->name)) {
-            says(b, m, m->header_line, 1, "emit.columns: the SELECT gives no column %s%s", column->name,
+            says(b, m, node->line, node->column, "emit.columns: the SELECT gives no column %s%s", column->name,
                 suggest_column(b, m->pub.columns, m->pub.columns_n, column->name));
         }
     }
@@ -277,30 +299,62 @@ static bool is_made_from(const struct model *m, const char *stream) {
 }
 
 static void check_emit_stream(struct binder *b, struct model *m) {
-    if (!is_made_from(m, m->pub.emit.stream)) return;
+    int line, column;
+    const char *stream = m->pub.emit.stream;
+    place_of_key(m, "emit", "stream", &line, &column);
+    if (b->config && !config_find_stream(b->config, str_of(stream))) {
+        const char **names = arena_new_array(b->r->arena, const char *, b->config->streams_n + 1);
+        for (size_t i = 0; i < b->config->streams_n; i++) names[i] = b->config->streams[i].name;
+        says(b, m, line, column, "emit: there is no stream %s%s; its events need one under streams: in " CONFIG_FILE, stream,
+            flow_suggest(b->r->arena, stream, names, b->config->streams_n));
+    }
+    if (!is_made_from(m, stream)) return;
     b->r->problems->file = m->pub.file;
-    config_problem_add(b->r->problems, true, m->header_line, 1,
-        "emit: %s is made from the stream %s itself; without a condition that ends it, its events go round for ever", m->pub.full, m->pub.emit.stream);
+    config_problem_add(b->r->problems, true, line, column,
+        "emit: %s is made from the stream %s itself; without a condition that ends it, its events go round for ever", m->pub.full, stream);
 }
 
-static enum status check_conditions(struct binder *b, struct model *m, struct err *err) {
-    enum status st = OK;
-    BUF_SCOPE(self);
-    sql_table(&self, m->pub.schema, m->pub.name);
-    if (m->pub.deletes) st = check_condition(b, m, "deletes", buf_cstr(&self), m->pub.deletes, "", err);
+/* What a stream model leaves out: a condition is counted over its inputs. A sentence is taken at its word, which is said; what is SQL and does not fit is more
+ * likely a mistake than a sentence. */
+static enum status check_drops(struct binder *b, struct model *m, struct err *err) {
+    struct err local;
     m->drops_is_sql = m->pub.drops != NULL;
-    for (size_t i = 0; st == OK && m->drops_is_sql && i < m->pub.inputs_n; i++) {
+    if (!m->pub.drops || m->pub.kind != FLOW_STREAM) return OK;
+    const struct yaml_node *node = yaml_get(m->header, "drops");
+    size_t error_at;
+    enum status st = one_expression(b, m->pub.drops, &error_at, &local);
+    if (st != OK && !is_users_fault(st)) return err_set(err, st, "%s", local.text);
+    if (st == E_INVALID) {
+        m->drops_is_sql = false;
+        m->pub.drops_by_word = true;
+        b->r->problems->file = m->pub.file;
+        config_problem_add(b->r->problems, true, node->line, node->column,
+            "drops is a sentence: whatever is missing is put down to it, and a loss would not show; a condition over the inputs would be counted");
+        return OK;
+    }
+    st = OK;
+    for (size_t i = 0; st == OK && !m->broken && i < m->pub.inputs_n; i++) {
         const struct flow_input *in = &m->pub.inputs[i];
         if (in->lookup || (in->model && in->model->kind == FLOW_VIEW)) continue;
         BUF_SCOPE(from);
         sql_table(&from, in->schema, in->name);
-        st = binds(b, buf_cstr(&from), m->pub.drops, &m->drops_is_sql, err);
+        st = check_condition(b, m, arena_printf(b->r->arena, "drops, over %s", in->full), node, buf_cstr(&from), m->pub.drops, "", err);
     }
+    return st;
+}
+
+static enum status check_conditions(struct binder *b, struct model *m, struct err *err) {
+    enum status st = OK;
+    const struct yaml_node *emit = yaml_get(m->header, "emit");
+    BUF_SCOPE(self);
+    sql_table(&self, m->pub.schema, m->pub.name);
+    if (m->pub.deletes) st = check_condition(b, m, "deletes", yaml_get(m->header, "deletes"), buf_cstr(&self), m->pub.deletes, "", err);
+    if (st == OK) st = check_drops(b, m, err);
     if (st == OK && m->pub.emit.stream) {
         buf_text(&self, " AS old, ");
         sql_table(&self, m->pub.schema, m->pub.name);
         buf_text(&self, " AS new");
-        if (m->pub.emit.when) st = check_condition(b, m, "emit.when", buf_cstr(&self), m->pub.emit.when, "", err);
+        if (m->pub.emit.when) st = check_condition(b, m, "emit.when", yaml_get(emit, "when"), buf_cstr(&self), m->pub.emit.when, "", err);
         if (st == OK) st = check_emit_columns(b, m, buf_cstr(&self), err);
         check_emit_stream(b, m);
     }
@@ -362,14 +416,59 @@ static bool inputs_bound(const struct model *m) {
     return true;
 }
 
+/* ---- references ---- */
+
+#define REJECTS_SHOWN 5
+
+static void say_rejects(struct binder *b, struct model *m, const json_t *rows) {
+    size_t i;
+    json_t *row;
+    b->r->problems->file = m->pub.file;
+    json_array_foreach(rows, i, row) {
+        const char *text = cell_text(row, "error_message");
+        int line = (int)cell_int(row, "line");
+        if (i == 0) m->rejects = arena_printf(b->r->arena, "%s, line %d: %s", m->pub.file, line, text ? text : "the row does not fit");
+        config_problem_add(b->r->problems, false, line, 1, "%s", text ? text : "the row does not fit");
+        b->rejects++;
+    }
+}
+
+/* Every row is read: what does not fit would fail the run, or change what the columns are. *sql: what the columns are told by. */
+static enum status check_rows(struct binder *b, struct model *m, const char **sql, struct err *err) {
+    struct arena *arena = b->r->arena;
+    const char *rejects = arena_printf(arena, "rejects_%zu", m->place), *telling = reference_sql_telling(arena, m, rejects);
+    struct err local;
+    json_t *rows = NULL;
+    enum status st = work_rows(b->work, arena_printf(arena, "SELECT count(COLUMNS(*)) FROM (%s)", telling), NULL, &local);
+    if (is_users_fault(st) || st == E_IO || st == E_LIMIT) return OK; /* said by who asks for the columns */
+    if (st == OK) {
+        BUF_SCOPE(select);
+        buf_printf(&select, "SELECT line, first(error_message) AS error_message FROM %s GROUP BY line ORDER BY line LIMIT %d", rejects, REJECTS_SHOWN);
+        st = work_rows(b->work, buf_cstr(&select), &rows, &local);
+    }
+    if (st != OK) return err_set(err, st, "%s", local.text);
+    if (json_array_size(rows)) {
+        say_rejects(b, m, rows);
+        *sql = telling;
+    }
+    json_decref(rows);
+    return OK;
+}
+
 static enum status bind_select(struct binder *b, struct model *m, struct flow_column **columns, size_t *n, struct err *err) {
     struct err local;
     const char *sql = m->pub.kind == FLOW_REFERENCE ? reference_sql(b->r->arena, m) : m->pub.sql;
-    enum status st = describe(b, sql, columns, n, &local);
+    enum status st = m->pub.kind == FLOW_REFERENCE ? check_rows(b, m, &sql, err) : OK;
+    if (st != OK) return st;
+    st = describe(b, sql, columns, n, &local);
     if (st == OK) return OK;
-    if (!is_users_fault(st) && m->pub.kind != FLOW_REFERENCE) return err_set(err, st, "%s", local.text);
+    bool of_file = m->pub.kind == FLOW_REFERENCE && (st == E_IO || st == E_CORRUPT || st == E_LIMIT);
+    if (!is_users_fault(st) && !of_file) return err_set(err, st, "%s", local.text);
     if (m->pub.kind == FLOW_REFERENCE) {
-        says(b, m, 0, 0, "%s", local.text);
+        const char *message;
+        int line, column;
+        (void)engine_error_place(b->r->arena, sql, local.text, &message, &line, &column);
+        says(b, m, 0, 0, "%s", message);
     } else {
         say_error(b, m, "", sql, m->pub.sql_line, m->sql_column, &local);
     }
@@ -392,11 +491,19 @@ static enum status bind_model(struct binder *b, struct model *m, struct err *err
     return st;
 }
 
+static enum status bind_in_time(const struct binder *b, struct err *err) {
+    if (!b->until_ms || host_monotonic_ms(b->host) < b->until_ms) return OK;
+    return err_set(err, E_TIMEOUT, "binding the models took longer than its limit");
+}
+
 enum status bind_models(struct binder *b, struct err *err) {
     must(b && b->work && b->set);
     const char *file = b->r->problems->file;
     enum status st = make_bronze(b, err);
-    for (size_t i = 0; i < b->set->n && st == OK; i++) st = bind_model(b, b->set->models[i], err);
+    for (size_t i = 0; i < b->set->n && st == OK; i++) {
+        st = bind_in_time(b, err);
+        if (st == OK) st = bind_model(b, b->set->models[i], err);
+    }
     b->r->problems->file = file;
     return st;
 }
@@ -427,8 +534,9 @@ static enum status bind_expectation(struct binder *b, struct model *m, const str
     while (sql.n && strchr("; \n", sql.p[sql.n - 1])) sql.n--;
     const char *select = buf_cstr(&sql);
     if (strncmp(select, FAILURES_HEAD, head) == 0) select += head;
-    enum status st = e->row_condition ? one_expression(b, e->row_condition, &local) : OK;
-    if (st == OK) st = one_select(b, select, &local);
+    size_t error_at;
+    enum status st = e->row_condition ? one_expression(b, e->row_condition, &error_at, &local) : OK;
+    if (st == OK) st = one_select(b, select, &error_at, &local);
     if (st == OK) st = describe(b, select, &columns, &n, &local);
     if (st == OK || !is_users_fault(st)) return st == OK ? OK : err_set(err, st, "%s", local.text);
     const char *message;
@@ -446,7 +554,8 @@ enum status bind_suites(struct binder *b, struct err *err) {
     for (size_t i = 0; i < b->set->n && st == OK; i++) {
         struct model *m = b->set->models[i];
         if (!m->suite || !m->pub.bound) continue;
-        st = make_table(b, "this", "batch", m->pub.columns, m->pub.columns_n, true, err);
+        st = bind_in_time(b, err);
+        if (st == OK) st = make_table(b, "this", "batch", m->pub.columns, m->pub.columns_n, true, err);
         for (size_t k = 0; k < m->suite->n && st == OK; k++) st = bind_expectation(b, m, &m->suite->list[k], err);
     }
     b->r->problems->file = file;

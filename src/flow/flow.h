@@ -90,6 +90,7 @@ struct flow_model {
     int64_t within_time_ms; /* merge: older rows than that before a piece's time cannot be touched; 0: no limit */
     int64_t lookback_ms; /* how long state is kept open; 0: not given */
     const char *drops; /* what the WHERE leaves out on purpose; NULL */
+    bool drops_by_word; /* stream: it is a sentence, so that whatever is missing counts as left out */
     const char *deletes; /* such output rows remove their key; NULL */
     bool expands; /* one input row may give several */
     bool unvalidated; /* stream: bad rows are among its rows, so their times say nothing about freshness */
@@ -113,6 +114,13 @@ struct flow_model {
 /* Reads models/, expectations/ and reference/, makes the graph, and (with an engine) binds every model in topological order against empty tables of its
  * inputs' columns. All problems of all files in one run (file, line, column). E_CONFIG when there was an error: then the models loaded before stay in use. */
 enum status flow_load(struct flow *flow, struct config_problems *problems, struct err *err);
+/* The same for models among the streams, sources and flows of a configuration: streams that events go to must be in it, tables that it declares count as
+ * there, and its flows are looked at. When only flows, or rows of references, are wrong and there are no models in use yet, the models are put in use all
+ * the same. config: not kept. time_ms: all of it may take so long, then E_TIMEOUT; 0: no limit. */
+enum status flow_load_project(struct flow *flow, const struct config *config, int64_t time_ms, struct config_problems *problems, struct err *err);
+/* Whether the files of the references among these models (n 0: all) still have the columns that the models were bound with; the engine is asked only where a
+ * file changed since. false: load again, or their runs fail with E_CONFIG. E_UNAVAILABLE (no engine). */
+enum status flow_references_fit(struct flow *flow, const char *const *models, size_t n, bool *fit, struct err *err);
 /* In topological order. References come first (kind FLOW_REFERENCE, full "ref.stores"). Valid until flow_close. */
 size_t flow_models(struct flow *flow, const struct flow_model *const **out);
 const struct flow_model *flow_find(struct flow *flow, const char *full); /* NULL: no such model */

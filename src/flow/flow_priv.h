@@ -57,6 +57,11 @@ struct join_sides { /* a JOIN: mentions [from, middle) on its left, [middle, to)
     size_t from, middle, to;
 };
 
+/* How a table looked when it was last looked at. */
+struct seen_table {
+    uint64_t version, before;
+};
+
 struct model {
     struct flow_model pub; /* first: a flow_model is one of these */
     bool broken; /* an error of its own was said: what follows from it is not */
@@ -70,6 +75,7 @@ struct model {
     struct emit_column *emit_columns;
     size_t emit_columns_n;
     struct name_at time_at, together_at;
+    const struct yaml_node *header; /* as it was read: places of what stands in it */
     int header_line; /* of the block's first line */
     int sql_column; /* where the SQL begins in its line */
     bool store_given;
@@ -86,10 +92,13 @@ struct model {
     const char *source_path; /* CSV, as the engine opens it */
     const char *settings_path; /* YAML beside it, which need not be there */
     const char *types_sql; /* "{'a': 'VARCHAR', …}" or NULL */
+    struct seen_table loaded; /* the files' time and size when the models were bound */
+    uint64_t settings_hash;
+    const char *rejects; /* what is wrong with the first of its rows that do not fit; NULL: all do */
     struct expect_suite *suite;
     struct model **more; /* models that expectations look at */
     size_t more_n;
-    bool drops_is_sql; /* drops is a condition over the inputs; else a sentence */
+    bool drops_is_sql; /* drops is a condition over the inputs; else a sentence, also pub.drops_by_word */
     /* binding */
     const struct flow_column *piece_columns; /* merge: of rows: */
     size_t piece_columns_n;
@@ -110,6 +119,8 @@ struct model_set {
     const struct flow_model **pub; /* the same */
     size_t n;
     struct map *by_name; /* full -> struct model */
+    bool unread; /* the file of some model could not be read: it is not among them */
+    struct map *unread_names; /* their names, while loading */
 };
 
 struct model_reader {
@@ -159,16 +170,35 @@ struct binder {
     struct model_set *set;
     struct engine_work *work;
     const struct engine_view *bronze;
+    struct engine *engine;
+    const struct config *config; /* streams and flows of the project; NULL: not looked at */
+    const struct host *host;
+    int64_t until_ms; /* monotonic: binding ends then with E_TIMEOUT; 0: no limit */
+    size_t rejects; /* errors that were said about rows of references: they keep those from being read, not models from being bound */
 };
 
 /* Gives every model its columns; problems are said. Fails only for reasons of the machine. */
 enum status bind_models(struct binder *b, struct err *err);
 /* Binds every expectation as a run would ask it. For models that bound well: their tables must be there. */
 enum status bind_suites(struct binder *b, struct err *err);
+/* What flows say about models: selections, tables, and the SQL of their steps, asked over stand-ins as the schedule would ask it. */
+enum status check_flows(struct binder *b, struct err *err);
+/* The lake's tables and those that a configuration declares and nobody has made yet. In the arena; config may be NULL. */
+const struct engine_view *view_with_declared(struct arena *arena, const struct engine_view *view, const struct config *config);
+/* Byte of a text that line and column (from 1) of it are at. */
+size_t text_offset(const char *text, int line, int column);
 /* {'name': 'TYPE', …} as CSV options of a reference: the SELECT over its file. In the arena. */
 const char *reference_sql(struct arena *arena, const struct model *m);
+/* The same, by which rows that do not fit are left out and noted in a temporary table of that name. */
+const char *reference_sql_telling(struct arena *arena, const struct model *m, const char *rejects);
 /* Hash of the file and its settings as they are now. */
 enum status reference_content(struct flow *flow, struct arena *arena, const struct model *m, const char **out, struct err *err);
+/* Its files as they are now are those that the models are bound with. */
+void reference_note_loaded(struct model *m, const struct fs *fs, struct str settings);
+/* E_CONFIG: its files have changed since, and have other columns; other errors: they cannot be read. */
+enum status reference_fits_models(struct flow *flow, const struct model *m, struct err *err);
+/* Says when its file is too large to be taken. */
+bool reference_fits(struct model_reader *r, const struct fs *fs, const struct model *m);
 /* Reads reference/<name>.yaml (may be empty). */
 void reference_read_types(struct model_reader *r, struct model *m, struct str yaml);
 /* A number for the definitions of all macros that SQL calls, directly or through others; 0: none. */
@@ -214,10 +244,6 @@ struct flow {
 struct table_state {
     int64_t version; /* of its last change */
     int64_t rebuilt; /* of its last rebuild: who read before that must read all */
-};
-
-struct seen_table {
-    uint64_t version, before;
 };
 
 /* The set in use; it stays valid until flow_close. */

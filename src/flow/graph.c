@@ -65,6 +65,13 @@ static void need(struct resolving *g, struct model *m, struct model *other) {
 
 enum named { NAMED_NOTHING, NAMED_MODEL, NAMED_BRONZE };
 
+/* A model whose file could not be read, which was said: what reads it cannot be judged. */
+static bool is_unread(const struct resolving *g, struct model *m, const char *full) {
+    if (!g->set->unread || !map_get(g->set->unread_names, str_of(full))) return false;
+    m->broken = true;
+    return true;
+}
+
 static enum named what_is(struct resolving *g, const char *full, struct model **model, enum flow_input_kind *kind) {
     *model = find_model(g, full);
     if (*model) {
@@ -90,7 +97,7 @@ static void resolve_mention(struct resolving *g, struct model *m, const struct m
         says(g, m, found->line, found->column, "%s reads itself", m->pub.full);
     } else if (named == NAMED_MODEL) {
         need(g, m, other);
-    } else if (named == NAMED_NOTHING && !found->scanned) {
+    } else if (named == NAMED_NOTHING && !found->scanned && !is_unread(g, m, full_name(g->r->arena, found->schema, found->name))) {
         const char *dot = *found->schema ? "." : "";
         says(g, m, found->line, found->column, "there is no table %s%s%s%s%s", found->schema, dot, found->name,
             *found->schema ? "" : "; tables are named with their schema", nearest(g, found->schema, lower(g->r->arena, found->name)));
@@ -105,7 +112,8 @@ static void resolve_needs(struct resolving *g, struct model *m) {
         enum flow_input_kind kind;
         enum named named = what_is(g, lower(g->r->arena, at->name), &other, &kind);
         if (named == NAMED_MODEL && other != m) need(g, m, other);
-        if (named == NAMED_NOTHING) says(g, m, at->line, at->column, "depends_on: there is no table %s%s", at->name, nearest(g, "", at->name));
+        if (named == NAMED_NOTHING && !is_unread(g, m, lower(g->r->arena, at->name)))
+            says(g, m, at->line, at->column, "depends_on: there is no table %s%s", at->name, nearest(g, "", at->name));
     }
 }
 
@@ -267,35 +275,95 @@ static void list_inputs(struct resolving *g, struct model *m) {
 
 /* ---- what a kind allows ---- */
 
-static bool drives(const struct resolving *g, const struct model *m, size_t from, size_t to, int depth) {
-    for (size_t i = from; i < to; i++) {
-        const struct mention *found = &m->mentions[i];
-        if (found->is_cte && depth < 32 && drives(g, m, found->body_from, found->body_to, depth + 1)) return true;
-        if (found->is_cte || !*found->schema) continue;
-        const char *full = full_name(g->r->arena, found->schema, found->name);
-        for (size_t k = 0; k < m->pub.inputs_n; k++) {
-            if (strcmp(m->pub.inputs[k].full, full) == 0 && !m->pub.inputs[k].lookup) return true;
-        }
+#define VIEWS_DEEP_MAX 32
+
+/* Whether something of the mentions [from, to) of `of` (the model itself, or a view that it reads) shows only new rows in runs of m. */
+static bool drives(const struct resolving *g, const struct model *m, const struct model *of, size_t from, size_t to, int depth);
+
+static bool mention_drives(const struct resolving *g, const struct model *m, const struct model *of, const struct mention *found, int depth) {
+    if (depth >= VIEWS_DEEP_MAX) return false;
+    if (found->is_cte) return drives(g, m, of, found->body_from, found->body_to, depth + 1);
+    if (!*found->schema) return false;
+    const char *full = full_name(g->r->arena, found->schema, found->name);
+    const struct model *view = find_model(g, full);
+    if (view && view->pub.kind == FLOW_VIEW) return !is_listed(g->r->arena, &m->lookups, full) && drives(g, m, view, 0, view->mentions_n, depth + 1);
+    for (size_t k = 0; k < m->pub.inputs_n; k++) {
+        if (strcmp(m->pub.inputs[k].full, full) == 0) return !m->pub.inputs[k].lookup;
     }
     return false;
 }
 
+static bool drives(const struct resolving *g, const struct model *m, const struct model *of, size_t from, size_t to, int depth) {
+    for (size_t i = from; i < to; i++) {
+        if (mention_drives(g, m, of, &of->mentions[i], depth)) return true;
+    }
+    return false;
+}
+
+/* A join of two driving inputs, or a subquery that looks at one, in the SQL of `of`; NULL: none. */
+static const struct mention *misses_rows(const struct resolving *g, const struct model *m, const struct model *of, bool *nested) {
+    for (size_t i = 0; i < of->joins_n; i++) {
+        const struct join_sides *join = &of->joins[i];
+        *nested = false;
+        if (drives(g, m, of, join->from, join->middle, 0) && drives(g, m, of, join->middle, join->to, 0)) return &of->mentions[join->middle];
+    }
+    for (size_t i = 0; i < of->mentions_n; i++) {
+        *nested = true;
+        if (of->mentions[i].nested && mention_drives(g, m, of, &of->mentions[i], 0)) return &of->mentions[i];
+    }
+    return NULL;
+}
+
+/* The same in the views that it reads, at any depth; said where the model names the first of them. */
+static bool check_views(struct resolving *g, struct model *m, const struct model *of, const struct mention *named, int depth) {
+    for (size_t i = 0; i < of->mentions_n && depth < VIEWS_DEEP_MAX; i++) {
+        const struct mention *found = &of->mentions[i], *place = named ? named : found;
+        const char *full = *found->schema && !found->is_cte ? full_name(g->r->arena, found->schema, found->name) : "";
+        const struct model *view = find_model(g, full);
+        bool nested;
+        if (!view || view->pub.kind != FLOW_VIEW || is_listed(g->r->arena, &m->lookups, full)) continue;
+        const struct mention *wrong = misses_rows(g, m, view, &nested);
+        if (wrong) {
+            says(g, m, place->line, place->column,
+                "the view %s %s %s (%s:%d): a stream model sees each input's new rows alone; name one of them under lookups, or make the model incremental",
+                full, nested ? "looks in a subquery at" : "joins two inputs, one of them", wrong->name, view->pub.file, wrong->line);
+            return false;
+        }
+        if (!check_views(g, m, view, place, depth + 1)) return false;
+    }
+    return true;
+}
+
 /* A stream model sees only what is new of each input: rows of two of them would miss each other. */
 static void check_stream(struct resolving *g, struct model *m) {
-    for (size_t i = 0; i < m->joins_n; i++) {
-        const struct join_sides *join = &m->joins[i];
-        if (!drives(g, m, join->from, join->middle, 0) || !drives(g, m, join->middle, join->to, 0)) continue;
-        const struct mention *found = &m->mentions[join->middle];
-        says(g, m, found->line, found->column,
-            "a stream model sees each input's new rows alone and cannot join two of them; name %s under lookups, or make the model incremental", found->name);
-        return;
-    }
-    for (size_t i = 0; i < m->mentions_n; i++) {
-        const struct mention *found = &m->mentions[i];
-        if (!found->nested || !drives(g, m, i, i + 1, 0)) continue;
+    bool nested;
+    const struct mention *found = misses_rows(g, m, m, &nested);
+    if (found && nested) {
         says(g, m, found->line, found->column,
             "a stream model cannot look at %s in a subquery: it sees only the new rows; name it under lookups, or make the model incremental", found->name);
-        return;
+    } else if (found) {
+        says(g, m, found->line, found->column,
+            "a stream model sees each input's new rows alone and cannot join two of them; name %s under lookups, or make the model incremental", found->name);
+    } else {
+        (void)check_views(g, m, m, NULL, 0);
+    }
+}
+
+/* A view that is looked up is over the same tables as the rest of the SQL: one that drives would show its new rows there too. */
+static void check_lookups(struct resolving *g, struct model *m) {
+    for (size_t i = 0; i < m->lookups.n; i++) {
+        const struct name_at *at = &m->lookups.list[i];
+        const struct model *view = find_model(g, lower(g->r->arena, at->name));
+        for (size_t k = 0; view && view->pub.kind == FLOW_VIEW && k < view->pub.inputs_n; k++) {
+            const struct flow_input *below = &view->pub.inputs[k], *in = NULL;
+            for (size_t j = 0; j < m->pub.inputs_n && !in; j++) {
+                if (strcmp(m->pub.inputs[j].full, below->full) == 0) in = &m->pub.inputs[j];
+            }
+            if (!in || in->lookup || (in->model && in->model->kind == FLOW_VIEW)) continue;
+            says(g, m, at->line, at->column, "lookups: %s reads %s, of which this model sees only what changed; look up a table that a model makes of it",
+                at->name, in->full);
+            break;
+        }
     }
 }
 
@@ -304,7 +372,7 @@ static void check_inputs(struct resolving *g, struct model *m) {
     for (size_t i = 0; i < m->pub.inputs_n; i++) {
         const struct flow_input *in = &m->pub.inputs[i];
         bool bronze = in->kind == FLOW_INPUT_EVENTS || in->kind == FLOW_INPUT_LANDING;
-        driving += !in->lookup;
+        driving += !in->lookup && !(in->model && in->model->kind == FLOW_VIEW);
         if (m->pub.kind != FLOW_INCREMENTAL || !bronze || m->pub.merge) continue;
         says(g, m, in->line ? in->line : m->header_line, 1,
             "an incremental model reads tables of models (%s has no business time yet): make a stream model of it first", in->full);
@@ -313,6 +381,7 @@ static void check_inputs(struct resolving *g, struct model *m) {
     if (!driving && (m->pub.kind == FLOW_STREAM || m->pub.kind == FLOW_INCREMENTAL)) {
         says(g, m, m->pub.sql_line, 1, "nothing drives this model: it reads only look-ups; kind full fits it");
     }
+    if (m->pub.kind != FLOW_FULL && !m->broken) check_lookups(g, m);
     if (m->pub.kind == FLOW_STREAM && !m->broken) check_stream(g, m);
 }
 

@@ -409,6 +409,7 @@ struct model *model_read(struct model_reader *r, const char *file, const char *s
         problem(r, header, "the settings are a map of keys and values");
         return NULL;
     }
+    m->header = header;
     read_header(r, header, m);
     take_lists(r, m);
     if (!m->broken) check_rules(r, m);

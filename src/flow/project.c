@@ -9,9 +9,13 @@
 
 struct loading {
     struct flow *flow;
+    const struct config *config; /* NULL: only models are looked at */
+    int64_t until_ms; /* monotonic; 0: no limit */
     struct model_reader reader;
     struct model_set *set;
     size_t cap;
+    size_t errors; /* problems that were there before */
+    bool usable; /* the models are good, whatever the flows are */
 };
 
 static const char *dir_of(const struct loading *l, const char *below) { return arena_printf(l->reader.arena, "%s/%s", l->flow->options.dir, below); }
@@ -41,6 +45,22 @@ static bool add_model(struct loading *l, struct model *m) {
 static enum status read_file(struct loading *l, const char *path, size_t max, struct str *out, struct err *err) {
     const struct fs *fs = l->flow->options.host->fs;
     return fs_read_all(fs, l->reader.arena, path, max, out, err);
+}
+
+/* A file of the user's: that it is too large or cannot be opened is said among the other problems, and *out stays empty. */
+static enum status read_users(struct loading *l, const char *file, size_t max, struct str *out, struct err *err) {
+    struct err local;
+    enum status st = read_file(l, dir_of(l, file), max, out, &local);
+    if (st == OK || st == E_NO_SPACE || st == E_CANCELLED) return st == OK ? OK : err_set(err, st, "%s", local.text);
+    const struct fs *fs = l->flow->options.host->fs;
+    struct fs_stat stat = {0};
+    l->reader.problems->file = file;
+    if (st == E_LIMIT && fs->stat(fs->self, dir_of(l, file), &stat, NULL) == OK)
+        config_problem_add(l->reader.problems, false, 0, 0, "the file has %llu bytes, at most %zu are read", (unsigned long long)stat.size_bytes, max);
+    else
+        config_problem_add(l->reader.problems, false, 0, 0, "the file cannot be read: %s", local.text);
+    *out = STR_NULL;
+    return OK;
 }
 
 /* A folder that is not there has no files. */
@@ -73,6 +93,12 @@ static bool name_problem(struct loading *l, const char *schema, const char *name
     return false;
 }
 
+/* It may be a good model but for this: what is said about it elsewhere is not said to be wrong. */
+static void note_unread(struct loading *l, const char *schema, const char *name) {
+    l->set->unread = true;
+    (void)map_put(l->set->unread_names, str_of(arena_printf(l->reader.arena, "%s.%s", schema, name)), l->set);
+}
+
 static enum status load_schema(struct loading *l, const char *schema, struct err *err) {
     struct fs_entry *entries;
     size_t n;
@@ -84,10 +110,11 @@ static enum status load_schema(struct loading *l, const char *schema, struct err
         struct str text;
         l->reader.problems->file = file;
         if (name_problem(l, schema, name)) continue;
-        st = read_file(l, dir_of(l, file), MODEL_FILE_BYTES_MAX, &text, err);
+        st = read_users(l, file, MODEL_FILE_BYTES_MAX, &text, err);
         if (st != OK) return err_prefix(err, "%s", file);
-        struct model *m = model_read(&l->reader, file, schema, name, text);
+        struct model *m = text.p ? model_read(&l->reader, file, schema, name, text) : NULL;
         if (m && !add_model(l, m)) return OK;
+        if (!m) note_unread(l, schema, name);
     }
     return st;
 }
@@ -117,14 +144,17 @@ static enum status load_reference(struct loading *l, const char *name, struct er
     m->source_path = dir_of(l, file);
     m->settings_path = settings;
     struct str yaml = STR_NULL;
+    const char *yaml_file = arena_printf(arena, "reference/%s.yaml", name);
     enum status st = OK;
     if (fs_exists(l->flow->options.host->fs, settings)) {
-        st = read_file(l, settings, MODEL_FILE_BYTES_MAX, &yaml, err);
-        l->reader.problems->file = arena_printf(arena, "reference/%s.yaml", name);
-        if (st == OK) reference_read_types(&l->reader, m, yaml);
+        st = read_users(l, yaml_file, MODEL_FILE_BYTES_MAX, &yaml, err);
+        l->reader.problems->file = yaml_file;
+        if (st == OK && yaml.p) reference_read_types(&l->reader, m, yaml);
     }
     if (st != OK) return err_prefix(err, "%s", file);
     l->reader.problems->file = file;
+    reference_note_loaded(m, l->flow->options.host->fs, yaml);
+    m->broken = !reference_fits(&l->reader, l->flow->options.host->fs, m);
     if (!config_name_valid(str_of(name))) {
         config_problem_add(l->reader.problems, false, 0, 0, "a reference is named with small letters, digits and _");
         return OK;
@@ -150,6 +180,7 @@ static enum status load_suite(struct loading *l, const char *file, const char *t
     struct model *m = map_get(l->set->by_name, str_of(table));
     struct str text;
     l->reader.problems->file = file;
+    if (!m && map_get(l->set->unread_names, str_of(table))) return OK;
     if (!m || m->pub.kind == FLOW_VIEW) {
         const char **names = arena_new_array(l->reader.arena, const char *, l->set->n + 1);
         for (size_t i = 0; i < l->set->n; i++) names[i] = l->set->models[i]->pub.full;
@@ -157,9 +188,11 @@ static enum status load_suite(struct loading *l, const char *file, const char *t
         config_problem_add(l->reader.problems, false, 0, 0, "there is no table %s to expect something of%s", table, near);
         return OK;
     }
-    enum status st = read_file(l, dir_of(l, file), EXPECT_FILE_BYTES_MAX, &text, err);
+    enum status st = read_users(l, file, EXPECT_FILE_BYTES_MAX, &text, err);
     if (st != OK) return err_prefix(err, "%s", file);
+    if (!text.p) return OK;
     struct err local;
+    l->reader.problems->file = file;
     st = expect_parse(l->reader.arena, file, table, text, &m->suite, l->reader.problems, &local);
     if (st != OK && st != E_CONFIG) return err_set(err, st, "%s: %s", file, local.text);
     m->pub.suite = m->suite;
@@ -211,6 +244,11 @@ static void check_suites(struct loading *l) {
 
 /* ---- syntax trees ---- */
 
+static enum status in_time(const struct loading *l, struct err *err) {
+    if (!l->until_ms || host_monotonic_ms(l->flow->options.host) < l->until_ms) return OK;
+    return err_set(err, E_TIMEOUT, "reading and binding the models took longer than its limit");
+}
+
 static enum status read_tree(struct loading *l, struct engine_work *work, struct model *m, const char *sql, const struct name_at *at, struct err *err) {
     BUF_SCOPE(text);
     buf_text(&text, "SELECT CAST(json_serialize_sql(");
@@ -226,8 +264,11 @@ static enum status read_tree(struct loading *l, struct engine_work *work, struct
     json_decref(rows);
     if (st == E_UNSUPPORTED) graph_scan_words(l->reader.arena, m, sql, at);
     if (st != E_INVALID) return OK;
-    int line = at ? at->line : 0, column = at ? at->column : 0;
-    if (!at) model_place(m, error_at, &line, &column);
+    int line, column;
+    if (at)
+        yaml_text_place(yaml_get(m->header, at->name), error_at, &line, &column);
+    else
+        model_place(m, error_at, &line, &column);
     l->reader.problems->file = m->pub.file;
     config_problem_add(l->reader.problems, false, line, column, "%s", local.text);
     m->broken = true;
@@ -240,7 +281,10 @@ static enum status read_trees(struct loading *l, struct engine_work *work, struc
     for (size_t i = 0; i < l->set->n && st == OK; i++) {
         struct model *m = l->set->models[i];
         if (m->pub.kind == FLOW_REFERENCE) continue;
-        struct name_at rows_at = {"rows", m->pub.rows_line, 1};
+        const struct yaml_node *rows = yaml_get(m->header, "rows");
+        struct name_at rows_at = {"rows", m->pub.rows_line, rows ? rows->column : 1};
+        st = in_time(l, err);
+        if (st != OK) return st;
         if (!work) {
             graph_scan_words(l->reader.arena, m, m->pub.sql, NULL);
             if (m->pub.rows) graph_scan_words(l->reader.arena, m, m->pub.rows, &rows_at);
@@ -326,35 +370,63 @@ void model_finish(struct arena *arena, struct model *m, const char *timezone) {
 
 /* ---- all of it ---- */
 
+/* Errors of flows, and rows of references that do not fit, keep no models from being used for the first time: they need no flow, and go on with the table that
+ * is there. */
+static enum status look_at_flows(struct loading *l, struct binder *binder, bool *usable, struct err *err) {
+    *usable = l->reader.problems->errors == l->errors + binder->rejects;
+    enum status st = l->config ? in_time(l, err) : OK;
+    if (st == OK && l->config) st = check_flows(binder, err);
+    *usable = *usable && flow_set(l->flow)->n == 0;
+    return st;
+}
+
 static enum status look_at_models(struct loading *l, struct engine_work *work, const struct engine_view *bronze, struct err *err) {
     enum status st = read_trees(l, work, err);
     if (st != OK) return st;
     graph_resolve(&l->reader, l->set, bronze);
-    struct binder binder = {.r = &l->reader, .set = l->set, .work = work, .bronze = bronze};
+    struct binder binder = {.r = &l->reader,
+        .set = l->set,
+        .work = work,
+        .bronze = bronze,
+        .engine = l->flow->options.engine,
+        .config = l->config,
+        .until_ms = l->until_ms,
+        .host = l->flow->options.host};
     if (work) st = bind_models(&binder, err);
     if (st == OK) check_suites(l);
-    if (st == OK && work && !l->reader.problems->errors) st = bind_suites(&binder, err);
+    if (st == OK && work && l->reader.problems->errors == l->errors + binder.rejects) st = bind_suites(&binder, err);
     l->set->pub = arena_new_array(l->reader.arena, const struct flow_model *, l->set->n + 1);
     for (size_t i = 0; i < l->set->n && st == OK; i++) {
         model_finish(l->reader.arena, l->set->models[i], l->flow->options.timezone);
         l->set->pub[i] = &l->set->models[i]->pub;
     }
-    return st;
+    return st == OK ? look_at_flows(l, &binder, &l->usable, err) : st;
+}
+
+static bool asks_sql(const struct config *config) {
+    for (size_t i = 0; config && i < config->flows_n; i++) {
+        for (size_t k = 0; k < config->flows[i].steps_n; k++) {
+            if (config->flows[i].steps[k].sql || config->flows[i].steps[k].skip_if) return true;
+        }
+    }
+    return false;
 }
 
 static enum status with_engine(struct loading *l, struct err *err) {
     const struct flow_options *o = &l->flow->options;
-    if (!o->engine || !l->set->n) return look_at_models(l, NULL, NULL, err); /* without models the engine need not start */
+    if (!o->engine || (!l->set->n && !asks_sql(l->config))) return look_at_models(l, NULL, NULL, err); /* without SQL the engine need not start */
     struct lake_pin *pin = NULL;
     struct engine_work *work = NULL;
+    int64_t left_ms = l->until_ms ? l->until_ms - host_monotonic_ms(o->host) : 0;
     enum status st = o->lake ? lake_pin(o->lake, &pin, err) : OK;
     const struct engine_view *view = pin ? lake_pin_view(pin) : NULL;
-    if (st == OK) st = engine_work_begin(o->engine, view, NULL, 0, 0, &work, err);
+    if (st == OK) st = in_time(l, err);
+    if (st == OK) st = engine_work_begin(o->engine, view, NULL, 0, left_ms, &work, err);
     if (st == OK) {
         ARENA_SCOPE(scratch);
         st = work_rows(work, arena_printf(scratch, "SET TimeZone = '%s'", o->timezone), NULL, err);
     }
-    if (st == OK) st = look_at_models(l, work, view, err);
+    if (st == OK) st = look_at_models(l, work, view_with_declared(l->reader.arena, view, l->config), err);
     if (work) engine_work_end(&work);
     if (pin) lake_unpin(&pin);
     return st;
@@ -372,27 +444,33 @@ static void free_set(struct model_set *set) {
     arena_free(&arena);
 }
 
-enum status flow_load(struct flow *flow, struct config_problems *problems, struct err *err) {
-    must(flow && problems);
+enum status flow_load_project(struct flow *flow, const struct config *config, int64_t time_ms, struct config_problems *problems, struct err *err) {
+    must(flow && problems && time_ms >= 0);
     WITH_LOCK(&flow->load_lock);
     struct arena *arena = arena_new();
     struct model_set *set = arena_new_one(arena, struct model_set);
     set->arena = arena;
     set->by_name = map_new();
+    set->unread_names = map_new();
     const char *file = problems->file;
-    size_t errors = problems->errors;
-    struct loading l = {.flow = flow, .reader = {arena, problems}, .set = set};
+    struct loading l = {.flow = flow, .config = config, .reader = {arena, problems}, .set = set, .errors = problems->errors};
+    if (time_ms) l.until_ms = host_monotonic_ms(flow->options.host) + time_ms;
     enum status st = load_references(&l, err);
     if (st == OK) st = load_models(&l, err);
     if (st == OK) st = load_expectations(&l, err);
     if (st == OK) st = with_engine(&l, err);
+    map_free(&set->unread_names);
     problems->file = file;
     config_problems_sort(problems);
-    if (st == OK && problems->errors > errors) st = err_set(err, E_CONFIG, "%zu errors in models, expectations or references", problems->errors - errors);
-    if (st == OK) {
+    bool usable = st == OK && (problems->errors == l.errors || l.usable);
+    if (st == OK && problems->errors > l.errors)
+        st = err_set(err, E_CONFIG, "%zu errors in models, expectations, references or flows", problems->errors - l.errors);
+    if (usable) {
         put_in_place(flow, set);
     } else {
         free_set(set);
     }
     return st;
 }
+
+enum status flow_load(struct flow *flow, struct config_problems *problems, struct err *err) { return flow_load_project(flow, NULL, 0, problems, err); }

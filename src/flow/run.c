@@ -100,7 +100,8 @@ static enum status plan_reference(struct run *run, bool *moved, struct err *err)
     run->fingerprint = arena_printf(run->arena, "%s:%s", run->m->pub.fingerprint, content);
     const char *built = state_built(run->flow, run->arena, run->m->pub.full);
     run->exists = state_table(run->flow, run->m->pub.full, &t);
-    run->swap = !run->exists;
+    size_t own = strlen(run->m->pub.fingerprint); /* before the content: columns and types */
+    run->swap = !run->exists || !built || strncmp(built, run->fingerprint, own) != 0;
     run->restate_all = true;
     run->why = "its file changed";
     *moved = !built || strcmp(built, run->fingerprint) != 0 || run->options->full_refresh || run->options->force;
@@ -195,6 +196,8 @@ static enum status attempt(struct run *run, bool *had_work, struct err *err) {
     }
     *had_work = moved || run->options->verify;
     if (!*had_work) return OK;
+    if (kind == FLOW_REFERENCE) st = reference_fits_models(run->flow, run->m, err);
+    if (st != OK) return st;
     run->result->strategy = run->options->verify ? "verify" : strategy_of(run);
     if (run->options->verify) return run_verify(run, err);
     st = refuse_schema_change(run, err);

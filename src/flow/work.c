@@ -52,6 +52,14 @@ static bool find_caret(const char *sql, const char *place, int *line, int *colum
     return true;
 }
 
+size_t text_offset(const char *text, int line, int column) {
+    must(text);
+    const char *p = text;
+    for (int i = 1; i < line && strchr(p, '\n'); i++) p = strchr(p, '\n') + 1;
+    size_t in_line = strcspn(p, "\n"), at = column > 1 ? (size_t)column - 1 : 0;
+    return (size_t)(p - text) + (at < in_line ? at : in_line);
+}
+
 bool engine_error_place(struct arena *arena, const char *sql, const char *text, const char **message, int *line, int *column) {
     must(arena && sql && text && message);
     const char *place = strstr(text, "\nLINE ");

@@ -681,6 +681,7 @@ enum status engine_query_start(struct engine *engine, const struct engine_query 
     struct engine_request request = {
         .kind = CALL_QUERY,
         .internal = query->internal,
+        .stand_ins = query->stand_ins,
         .time_ms = query->time_ms || query->internal ? query->time_ms : engine->options.query_time_ms,
         .sql = query->sql,
         .params = query->params,

@@ -90,6 +90,7 @@ struct engine_query {
     enum result_format format;
     const struct engine_view *view;
     bool internal; /* our own SQL: not checked, may use internal functions */
+    bool stand_ins; /* tables of `view` stand before the warehouse's of the same name: how a statement would fare with them */
     int64_t time_ms; /* 0: the option's; internal: none */
     uint32_t rows_max; /* RESULT_TABLE only: rows shown; 0 = all */
     uint32_t width_max; /* RESULT_TABLE only: terminal columns; 0 = no limit */

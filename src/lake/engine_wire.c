@@ -173,6 +173,7 @@ void wire_put_request(struct buf *out, const struct engine_request *request) {
     buf_u64(out, request->id);
     buf_u32(out, request->kind);
     buf_u32(out, request->internal);
+    buf_u32(out, request->stand_ins);
     buf_u64(out, (uint64_t)request->time_ms);
     buf_u64(out, request->durable);
     buf_u64(out, request->index_from);
@@ -197,6 +198,7 @@ void wire_put_request(struct buf *out, const struct engine_request *request) {
 bool wire_get_request(struct wire_in *in, struct arena *arena, struct engine_request *out) {
     struct engine_request r = {.id = wire_u64(in), .kind = wire_u32(in)};
     r.internal = wire_u32(in) != 0;
+    r.stand_ins = wire_u32(in) != 0;
     r.time_ms = (int64_t)wire_u64(in);
     r.durable = wire_u64(in);
     r.index_from = wire_u64(in);

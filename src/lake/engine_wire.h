@@ -67,6 +67,7 @@ struct engine_request {
     uint64_t id;
     enum engine_call_kind kind;
     bool internal;
+    bool stand_ins;
     int64_t time_ms; /* 0: none */
     log_position durable, index_from;
     const uint32_t *tables; /* numbers told before by CONTROL_TABLE */

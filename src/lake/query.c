@@ -440,6 +440,16 @@ static bool in_warehouse(const struct warehouse_set *set, const struct engine_ta
     return false;
 }
 
+static bool in_request(const struct statement *s, const struct engine_table *table) {
+    for (uint32_t i = 0; i < s->request.tables_n; i++) {
+        const struct engine_table *t = &s->tables[i]->definition;
+        if (strcmp(t->schema, table->schema) == 0 && strcmp(t->name, table->name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* What the statement may name. A lake copy of a warehouse table has its name: the original is read, it is never behind. */
 static enum status find_tables(struct statement *s, struct err *err) {
     warehouse_set_release(s->child, s->warehouse);
@@ -455,10 +465,12 @@ static enum status find_tables(struct statement *s, struct err *err) {
     size_t n = s->warehouse ? s->warehouse->n : 0;
     s->visible = arena_new_array(s->arena, struct child_table *, n + s->request.tables_n);
     for (size_t i = 0; i < n; i++) {
-        s->visible[s->visible_n++] = &s->warehouse->tables[i];
+        if (!s->request.stand_ins || !in_request(s, &s->warehouse->tables[i].definition)) {
+            s->visible[s->visible_n++] = &s->warehouse->tables[i];
+        }
     }
     for (uint32_t i = 0; i < s->request.tables_n; i++) {
-        if (!in_warehouse(s->warehouse, &s->tables[i]->definition)) {
+        if (s->request.stand_ins || !in_warehouse(s->warehouse, &s->tables[i]->definition)) {
             s->visible[s->visible_n++] = s->tables[i];
         }
     }

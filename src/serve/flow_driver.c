@@ -17,7 +17,10 @@ static enum status driver_due(void *context, struct arena *arena, const char *co
 static enum status driver_run(
     void *context, struct arena *arena, const struct flow_run_options *options, struct flow_model_result **out, size_t *n, struct err *err) {
     struct node *node = context;
-    enum status status = flow_run(flow_of(node), arena, options, out, n, err);
+    bool fit;
+    enum status status = flow_references_fit(flow_of(node), options->models, options->n, &fit, err);
+    if (status == OK && !fit) node_flow_load_again(node); /* where that fails the reference's run says so */
+    if (status == OK) status = flow_run(flow_of(node), arena, options, out, n, err);
     bool wrote = status != OK; /* some of the models may have been written before it ended */
     for (size_t i = 0; status == OK && i < *n; i++) wrote = wrote || (*out)[i].version > 0;
     if (wrote) node_flow_changed(node);

@@ -13,6 +13,7 @@
 
 struct flow_glue {
     mutex lock;
+    mutex again_lock; /* one loading in the middle of runs at a time; before `lock` */
     condition changed;
     struct flow *flow;
     struct schedule *schedule;
@@ -20,7 +21,7 @@ struct flow_glue {
     bool loading, stopping;
     struct err failure; /* status OK: loaded, or nothing tried yet */
     struct buf problems; /* of the last loading */
-    size_t errors;
+    size_t errors; /* for which the models were not put in use; those in flows and references alone are the matter of whoever runs these */
     atomic_uint_fast64_t changes; /* from 1 on */
     struct map *marks; /* table -> struct mark */
     struct thread loader;
@@ -37,24 +38,30 @@ static void say_problems(const struct config_problems *problems, const struct bu
     for (size_t shown = 0; rest.n > 0 && shown < 20; shown++) {
         struct str line = str_cut(&rest, '\n');
         if (problems->errors)
-            log_error("flow", "models are wrong", LOG_VIEW("problem", line), NULL);
+            log_error("flow", "models or flows are wrong", LOG_VIEW("problem", line), NULL);
         else
             log_warn("flow", "models", LOG_VIEW("problem", line), NULL);
     }
 }
 
-/* E_CONFIG: wrong models; what was loaded before stays. */
-static enum status load_models(struct node *node, struct flow *flow, struct err *err) {
+/* E_CONFIG: something is wrong; what was loaded before stays, unless nothing was and the models themselves are good. config NULL: only models are looked at. */
+static enum status load_models(struct node *node, struct flow *flow, const struct config *config, struct err *err) {
     struct flow_glue *glue = node->flow;
     struct config_problems problems = {0};
+    const struct flow_model *const *before, *const *after;
     BUF_SCOPE(text);
-    enum status status = flow_load(flow, &problems, err);
+    (void)flow_models(flow, &before);
+    enum status status = flow_load_project(flow, config, 0, &problems, err);
+    (void)flow_models(flow, &after);
     config_problems_write(&problems, CONFIG_FILE, &text);
-    if (!node->options.command) say_problems(&problems, &text);
+    mutex_lock(&glue->lock);
+    bool again = str_eq(buf_view(&glue->problems), buf_view(&text)); /* said before: a reference is tried again and again */
+    mutex_unlock(&glue->lock);
+    if (!node->options.command && (config || !again)) say_problems(&problems, &text);
     mutex_lock(&glue->lock);
     buf_clear(&glue->problems);
     buf_str(&glue->problems, buf_view(&text));
-    glue->errors = problems.errors;
+    glue->errors = before == after ? problems.errors : 0;
     mutex_unlock(&glue->lock);
     config_problems_free(&problems);
     return status;
@@ -86,7 +93,7 @@ static void load(struct node *node) {
     struct schedule *schedule = NULL;
     enum status status = flow ? OK : open_flow(node, &flow, &err);
     glue->flow = flow;
-    if (status == OK) status = load_models(node, flow, &err);
+    if (status == OK) status = load_models(node, flow, node_config(node), &err);
     if (status == OK || status == E_CONFIG) status = open_schedule(node, &schedule, &err);
     if (status == OK) err = (struct err){0}; /* models were wrong: their problems say so */
     mutex_lock(&glue->lock);
@@ -138,7 +145,7 @@ enum status node_flow_good(struct node *node, struct flow **flow, struct schedul
     WITH_LOCK(&node->flow->lock);
     if (node->flow->errors == 0) return OK;
     struct str rest = buf_view(&node->flow->problems), line = str_cut(&rest, '\n');
-    while (rest.n > 0 && str_find(line, STR(": warning: ")) >= 0) line = str_cut(&rest, '\n');
+    while (rest.n > 0 && (str_find(line, STR(": warning: ")) >= 0)) line = str_cut(&rest, '\n');
     return err_set(
         err, E_UNPROCESSABLE, "models are wrong: " STR_FMT "%s", STR_ARG(str_head(line, 400)), node->flow->errors > 1 ? " (and more: `cupel check`)" : "");
 }
@@ -207,6 +214,7 @@ enum status node_warehouse_run(struct node *node, const char *sql, struct buf *r
 enum status node_open_flow(struct node *node, struct err *err) {
     struct flow_glue *glue = mem_zalloc(sizeof *glue);
     mutex_init(&glue->lock);
+    mutex_init(&glue->again_lock);
     condition_init(&glue->changed);
     glue->marks = map_new();
     schedule_declare_metrics();
@@ -239,6 +247,7 @@ void node_close_flow(struct node *node) {
     map_free(&glue->marks);
     condition_destroy(&glue->changed);
     mutex_destroy(&glue->lock);
+    mutex_destroy(&glue->again_lock);
     free(glue);
     node->flow = NULL;
 }
@@ -252,10 +261,24 @@ enum status node_reload_flow(struct node *node, const struct config *config, str
         log_warn("flow", "the models are not reloaded", LOG_STR("error", why.text), NULL);
         return OK;
     }
-    enum status status = load_models(node, flow, err);
+    enum status status = load_models(node, flow, config, err);
     if (status == OK) status = schedule_configure(schedule, config, err);
     if (status == OK) schedule_models_changed(schedule);
     return status;
+}
+
+void node_flow_load_again(struct node *node) {
+    struct schedule *schedule = NULL;
+    struct err err = {0};
+    WITH_LOCK(&node->flow->again_lock);
+    enum status status = load_models(node, node_flow_handle(node), NULL, &err);
+    if (status != OK) log_warn("flow", "a reference has other columns, and the models cannot be bound again", LOG_STR("error", err.text), NULL);
+    if (status != OK) return;
+    log_info("flow", "a reference has other columns: the models were bound again", NULL);
+    mutex_lock(&node->flow->lock);
+    schedule = node->flow->schedule;
+    mutex_unlock(&node->flow->lock);
+    if (schedule) schedule_models_changed(schedule);
 }
 
 void node_revert_flow(struct node *node) {

@@ -14,6 +14,8 @@ struct flow_glue;
 enum status node_flow(struct node *node, struct flow **flow, struct schedule **schedule, struct err *err);
 /* The same for what cannot go on with wrong models: E_UNPROCESSABLE with the first problem. */
 enum status node_flow_good(struct node *node, struct flow **flow, struct schedule **schedule, struct err *err);
+/* Binds the models anew: something that they were bound with is different now. Problems are said as after a reload; the models in use stay then. */
+void node_flow_load_again(struct node *node);
 /* Problems of the last loading, one line each; empty: none. */
 void node_flow_problems(struct node *node, struct buf *out);
 /* Anything that a model run may have changed is newer than equal values of this. */

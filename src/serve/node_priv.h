@@ -46,6 +46,8 @@ struct node {
     size_t routes_n;
     int64_t started_ms;
     atomic_bool ready, draining;
+    atomic_bool checking; /* a check of the project is under way */
+    atomic_uint checks_waiting;
     size_t opened; /* steps of node.c */
     struct buf *problems; /* during node_open */
     bool lake_started, flush_at_end;

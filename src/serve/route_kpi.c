@@ -10,7 +10,8 @@
 /* ---- accounts ----
  *
  * A stream model's rows: in = out + superseded + filtered (declared by `drops:`) + quarantined, per run and so per hour of runs. A model with `expands: true`
- * may give several rows for one: its difference is shown and not judged. Others make rows from many rows: nothing to add up. */
+ * may give several rows for one: its difference is shown and not judged. Where `drops:` is a sentence nobody counts what it leaves out: `filtered` is what
+ * is missing, and stands in left_out_by_word too. Others make rows from many rows: nothing to add up. */
 
 static void put_account(struct json_writer *w, const struct flow_model *model, struct str row, bool *all_good) {
     static const char *const fields[] = {"rows_in", "rows_out", "superseded", "filtered", "quarantined", "runs", "wrong_runs", "difference"};
@@ -26,6 +27,10 @@ static void put_account(struct json_writer *w, const struct flow_model *model, s
     json_put_text(w, "name", model->full);
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) json_put_int(w, fields[i], values[i]);
     if (model->expands) json_put_bool(w, "expands", true);
+    if (model->drops_by_word) { /* nobody counted them: what is missing in `filtered` is what the model says it is */
+        json_put_text(w, "drops", model->drops);
+        json_put_int(w, "left_out_by_word", values[3]);
+    }
     json_put_bool(w, "ok", good);
     json_name(w, "hours");
     json_raw(w, json_raw_at(row, STR("hours"), &raw) && raw.p[0] == '[' ? raw : STR("[]"));

@@ -22,7 +22,7 @@ kind: stream
 key: [order_id]
 time: ordered_at
 description: One row per order
-drops: "amount IS NULL"
+drops: TRY_CAST(payload->>'$.amount' AS DECIMAL(18,4)) IS NULL
 tags: [web]
 */
 SELECT _event_id, _received_at, payload->>'$.id' AS order_id, payload->>'$.customer' AS customer,

@@ -69,10 +69,10 @@ static void headers_cannot_speak_for_others(void **state) {
     put_file(f, "models/memory/b.sql", "/* cupel\nkind: full\n*/\nSELECT 1 AS x FROM bronze.web");
     open_flow(f);
     expect_problems(f,
-        (const char *const[]){"models/a/ends.sql:1:1: deletes: syntax error at or near \")\"", "models/a/emits.sql:1:1: emit.columns, two: syntax error",
-            "models/a/emits.sql:1:1: emit.columns, gone: Table \"new\" does not have a column named \"q\"",
-            "models/a/lists.sql:1:1: emit.columns: the SELECT gives no column q", "models/a/together.sql:1:1: emit pairs an old and a new row",
-            "models/a/rows.sql:4:1: RowID is a column of Cupel's own", "models/a/lists.sql:1:1: warning: emit: a.lists is made from the stream web itself",
+        (const char *const[]){"models/a/ends.sql:4:16: deletes: syntax error at or near \")\"", "models/a/emits.sql:4:66: emit.columns, two: syntax error",
+            "models/a/emits.sql:4:85: emit.columns, gone: Table \"new\" does not have a column named \"q\"",
+            "models/a/lists.sql:4:31: emit.columns: the SELECT gives no column q", "models/a/together.sql:1:1: emit pairs an old and a new row",
+            "models/a/rows.sql:4:1: RowID is a column of Cupel's own", "models/a/lists.sql:4:16: warning: emit: a.lists is made from the stream web itself",
             "models/a/b__next.sql: names have no __", "models/memory/b.sql: the schema memory is Cupel's own", NULL});
     rows_are(f, "SELECT schema_name FROM duckdb_schemas() WHERE schema_name = 'evil'", "[]");
 }

@@ -3,7 +3,10 @@ kind: stream
 key: [_event_id]
 time: observed_at
 unvalidated: true
-drops: rows whose warehouse_id, restock_threshold or last_updated is missing or unreadable
+drops: >- # rows whose warehouse_id, restock_threshold or last_updated is missing or unreadable
+  parse_integer(TRY(json_extract_string(payload, '$.warehouse_id'))) IS NULL
+  OR parse_epoch(TRY(json_extract_string(payload, '$.last_updated'))) IS NULL
+  OR parse_integer(TRY(json_extract_string(payload, '$.restock_threshold'))) IS NULL
 store: warehouse
 description: Every readable restock threshold that was pushed, also in rows that are quarantined or superseded. Medians for pushed rows without one are taken over these
 columns:
