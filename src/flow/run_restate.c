@@ -153,8 +153,9 @@ static enum status touched_by_changes(struct run *run, struct touched *t, struct
     return touch_end(run, t, newest, newest_old, err);
 }
 
-/* Asked for by hand: [from_us, to_us). */
+/* Asked for by hand: [from_us, to_us). Positions stay: what else has changed is still to be restated. */
 static enum status touched_by_hand(struct run *run, struct touched *t, struct err *err) {
+    for (size_t i = 0; i < run->inputs_n; i++) run->inputs[i].to = run->inputs[i].from;
     BUF_SCOPE(sql);
     const char *unit = run->m->pub.bucket == FLOW_BUCKET_HOUR ? "hour" : "day";
     buf_printf(&sql,

@@ -236,6 +236,28 @@ static const char by_model[] = "/* cupel\nkind: incremental\nby: [id]\nkey: [id]
                                "(old.v IS NULL OR old.v <= 10)\"}\n*/\nSELECT id, v * 2 AS v FROM silver.web";
 static const char full_model[] = "/* cupel\nkind: full\n*/\nSELECT count(*) AS n FROM silver.web";
 
+/* Days that are restated by hand say nothing about changes of other days: those are still to come. */
+static void a_range_by_hand_leaves_other_changes_to_come(void **state) {
+    struct fixture *f = *state;
+    uint16_t web = add_web(f, 1);
+    put_file(f, "models/gold/days.sql", bucket_model);
+    open_well(f);
+    size_t n;
+    append_one(f, web, "{\"id\":\"a\",\"at\":\"2026-01-01T10:00:00Z\",\"v\":1}");
+    (void)run_all(f, &n);
+    append_one(f, web, "{\"id\":\"b\",\"at\":\"2026-01-05T10:00:00Z\",\"v\":2}");
+    const char *const upstream[] = {"silver.web"}, *const days[] = {"gold.days"};
+    (void)run_with(f, (struct flow_run_options){.models = upstream, .n = 1}, &n);
+    int64_t first_us = INT64_C(1767225600000000); /* 2026-01-01 */
+    struct flow_model_result *r =
+        run_with(f, (struct flow_run_options){.models = days, .n = 1, .from_us = first_us, .to_us = first_us + INT64_C(86400000000)}, &n);
+    assert_null(r[0].error);
+    assert_int_equal(due_now(f), 1);
+    (void)run_all(f, &n);
+    rows_are(f, "SELECT total FROM warehouse.gold.days ORDER BY day", "[{\"total\":1},{\"total\":2}]");
+    verify_all(f);
+}
+
 /* Each is asked as a run would ask it, and cannot be more than one question. */
 static void expectations_are_bound(void **state) {
     struct fixture *f = *state;
@@ -535,6 +557,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test_setup_teardown(streams_may_not_join, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_stream_keeps_the_newest, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_was_only_looked_at_stays_due, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_range_by_hand_leaves_other_changes_to_come, set_up, tear_down),
         cmocka_unit_test_setup_teardown(chains_restate_what_changed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(changed_sql_is_swapped, set_up, tear_down),
         cmocka_unit_test_setup_teardown(references_are_loaded, set_up, tear_down),
