@@ -85,10 +85,13 @@ static bool plan(struct run *run) {
     if (!run->exists) restate_all(run, true, "there is no table yet");
     if (built && strcmp(built, run->fingerprint) != 0) restate_all(run, true, "its SQL, settings or columns changed");
     if (run->options->full_refresh) restate_all(run, false, "asked for");
+    bool by_hand = run->options->from_us || run->options->to_us;
+    if (by_hand && run->m->pub.kind == FLOW_STREAM && !run->m->pub.key_n)
+        restate_all(run, false, "it has no key, so rows of a stretch of time would be added to themselves");
     for (size_t i = 0; i < run->inputs_n; i++) {
         if (!run->inputs[i].known && run->exists) restate_all(run, false, "a new input");
     }
-    return moved || run->restate_all || run->options->force || run->options->redrive || run->options->from_us || run->options->to_us;
+    return moved || run->restate_all || run->options->force || run->options->redrive || by_hand;
 }
 
 /* References have no inputs but their file. */

@@ -258,6 +258,27 @@ static void a_range_by_hand_leaves_other_changes_to_come(void **state) {
     verify_all(f);
 }
 
+/* Without a key rows are only added: a range read again must not add them to themselves. */
+static void a_range_by_hand_adds_nothing_twice(void **state) {
+    struct fixture *f = *state;
+    uint16_t web = add_stream(f, "web", 1);
+    put_file(f, "models/silver/plain.sql", "/* cupel\nkind: stream\n*/\nSELECT payload->>'$.id' AS id, _received_at, _event_id FROM bronze.web");
+    put_file(f, "models/silver/second.sql", "/* cupel\nkind: stream\n*/\nSELECT id, _received_at, _event_id FROM silver.plain");
+    open_well(f);
+    size_t n;
+    append_one(f, web, "{\"id\":\"a\"}");
+    (void)run_all(f, &n);
+    (void)run_with(f, (struct flow_run_options){.from_us = 1, .to_us = INT64_C(4000000000000000)}, &n);
+    verify_all(f);
+    append_one(f, web, "{\"id\":\"b\"}");
+    const char *const upstream[] = {"silver.plain"}, *const second[] = {"silver.second"};
+    (void)run_with(f, (struct flow_run_options){.models = upstream, .n = 1}, &n);
+    (void)run_with(f, (struct flow_run_options){.models = second, .n = 1, .from_us = 1, .to_us = 2}, &n);
+    (void)run_all(f, &n);
+    verify_all(f);
+    rows_are(f, "SELECT count(*) AS n FROM warehouse.silver.second", "[{\"n\":2}]");
+}
+
 /* Each is asked as a run would ask it, and cannot be more than one question. */
 static void expectations_are_bound(void **state) {
     struct fixture *f = *state;
@@ -557,6 +578,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test_setup_teardown(streams_may_not_join, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_stream_keeps_the_newest, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_was_only_looked_at_stays_due, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_range_by_hand_adds_nothing_twice, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_range_by_hand_leaves_other_changes_to_come, set_up, tear_down),
         cmocka_unit_test_setup_teardown(chains_restate_what_changed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(changed_sql_is_swapped, set_up, tear_down),
