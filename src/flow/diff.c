@@ -7,8 +7,8 @@
 static void columns_of(struct buf *out, const struct run *run, const char *prefix) { sql_columns(out, prefix, run->m->pub.columns, run->m->pub.columns_n); }
 
 /* Equal rows are counted, so that tables with equal rows come out right too; NULLs are equal here. */
-enum status diff_make_from(struct run *run, const char *select, struct err *err) {
-    must(run && select);
+enum status diff_make_from(struct run *run, const char *rows, const char *select, struct err *err) {
+    must(run && rows && select);
     BUF_SCOPE(columns);
     columns_of(&columns, run, "");
     const char *c = buf_cstr(&columns);
@@ -16,9 +16,9 @@ enum status diff_make_from(struct run *run, const char *select, struct err *err)
     buf_printf(&sql,
         "CREATE OR REPLACE TEMP TABLE _diff AS SELECT %s, count(*) FILTER (cupel_row_ IS NULL) AS cupel_n_, list(cupel_row_) FILTER (cupel_row_ IS NOT NULL) "
         "AS cupel_rows_ "
-        "FROM (SELECT %s, cupel_row_ FROM (%s) UNION ALL SELECT %s, NULL FROM temp._new) GROUP BY %s "
+        "FROM (SELECT %s, cupel_row_ FROM (%s) UNION ALL SELECT %s, NULL FROM %s) GROUP BY %s "
         "HAVING count(*) FILTER (cupel_row_ IS NULL) <> count(*) FILTER (cupel_row_ IS NOT NULL)",
-        c, c, select, c, c);
+        c, c, select, c, rows, c);
     enum status st = run_buf(run, &sql, NULL, err);
     buf_printf(&sql,
         "CREATE OR REPLACE TEMP TABLE _del AS SELECT %s, unnest(cupel_rows_[cupel_n_ + 1:]) AS cupel_row_ FROM temp._diff WHERE len(cupel_rows_) > cupel_n_",
@@ -32,13 +32,13 @@ enum status diff_make_from(struct run *run, const char *select, struct err *err)
     return st;
 }
 
-enum status diff_make(struct run *run, const char *where, struct err *err) {
-    must(run && where);
+enum status diff_make(struct run *run, const char *rows, const char *where, struct err *err) {
+    must(run && rows && where);
     BUF_SCOPE(select);
     buf_text(&select, "SELECT ");
     columns_of(&select, run, "");
     buf_printf(&select, ", t_.rowid AS cupel_row_ FROM %s AS t_ WHERE %s", run->target, where);
-    return diff_make_from(run, buf_cstr(&select), err);
+    return diff_make_from(run, rows, buf_cstr(&select), err);
 }
 
 /* ---- tables ---- */
@@ -188,4 +188,62 @@ enum status diff_apply(struct run *run, struct err *err) {
     if (st == OK) st = note_buckets(run, err);
     if (st == OK && run->m->pub.emit.stream && in_place) st = emit_events(run, err);
     return st;
+}
+
+/* ---- a whole table against whole rows ---- */
+
+/* What may be different in all rows: the event, the key, or the key that rows are restated by. false: nothing is. */
+static bool put_identity(struct buf *out, const struct run *run) {
+    const struct flow_model *p = &run->m->pub;
+    if (model_column(run->m, "_event_id")) {
+        buf_text(out, "_event_id");
+        return true;
+    }
+    if (!p->key_n && !p->by_n) return false;
+    buf_text(out, "row(");
+    sql_names(out, "", p->key_n ? p->key : p->by, p->key_n ? p->key_n : p->by_n);
+    buf_char(out, ')');
+    return true;
+}
+
+/* Whether there are as many of the rows as the table has, and no two of them are alike. */
+static enum status may_be_same(struct run *run, const char *rows, bool *may, struct err *err) {
+    BUF_SCOPE(identity);
+    *may = put_identity(&identity, run);
+    if (!*may) return OK;
+    BUF_SCOPE(sql);
+    buf_printf(&sql, "SELECT CAST(count(*) = count(DISTINCT %s) AND count(*) = (SELECT count(*) FROM %s) AS INTEGER) AS n FROM %s", buf_cstr(&identity),
+        run->target, rows);
+    int64_t n = 0;
+    enum status st = run_count(run, buf_cstr(&sql), &n, err);
+    *may = n == 1;
+    return st;
+}
+
+/* Whether the table has exactly these rows: each has its like in the table, no two have the same one, and the table has no more. It costs half of what
+ * finding differences does. */
+static enum status is_same(struct run *run, const char *rows, bool *same, struct err *err) {
+    enum status st = may_be_same(run, rows, same, err);
+    if (st != OK || !*same) return st;
+    BUF_SCOPE(sql);
+    buf_printf(&sql, "SELECT count(*) AS n FROM %s AS n_ WHERE NOT EXISTS (SELECT 1 FROM %s AS t_ WHERE true", rows, run->target);
+    for (size_t i = 0; i < run->m->pub.columns_n; i++) {
+        BUF_SCOPE(name);
+        sql_name(&name, run->m->pub.columns[i].name);
+        buf_printf(&sql, " AND t_.%s IS NOT DISTINCT FROM n_.%s", buf_cstr(&name), buf_cstr(&name));
+    }
+    buf_char(&sql, ')');
+    int64_t n = 0;
+    st = run_count(run, buf_cstr(&sql), &n, err);
+    *same = n == 0;
+    return st;
+}
+
+enum status diff_whole(struct run *run, const char *rows, struct err *err) {
+    must(run && rows);
+    bool same = false;
+    enum status st = run->restate_all ? is_same(run, rows, &same, err) : OK;
+    if (st != OK || same) return st;
+    st = diff_make(run, rows, "true", err);
+    return st == OK ? diff_apply(run, err) : st;
 }

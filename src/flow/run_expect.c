@@ -136,7 +136,7 @@ enum status run_expect_quarantine(struct run *run, const char *rows, struct err 
     bool waves = run->target != run->m->table;
     enum status st = waves ? OK : run_expect_judge(run, err);
     int64_t failing = 0, before = 0, after = 0;
-    if (st == OK && run->restate_all && run->m->pub.kind != FLOW_STREAM) st = empty_quarantine(run, err);
+    if (st == OK && run->restate_all && !waves) st = empty_quarantine(run, err);
     if (st == OK) st = run_count(run, "SELECT count(*) AS n FROM temp._failures", &failing, err);
     if (st != OK || !failing) return st;
     const struct flow_column *id = model_column(run->m, "_event_id");

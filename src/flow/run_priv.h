@@ -115,12 +115,14 @@ void sql_rows_since(struct buf *out, const struct run_input *in, bool old); /* F
 
 /* ---- the difference and its way into the table ---- */
 
-/* _ins and _del from _new against the table's rows where `where` holds (alias t). */
-enum status diff_make(struct run *run, const char *where, struct err *err);
+/* _ins and _del from `rows` (a table, or a SELECT in parentheses) against the table's rows where `where` holds (alias t_). */
+enum status diff_make(struct run *run, const char *rows, const char *where, struct err *err);
 /* The same against the rows of a SELECT (the table's columns and cupel_row_). */
-enum status diff_make_from(struct run *run, const char *select, struct err *err);
+enum status diff_make_from(struct run *run, const char *rows, const char *select, struct err *err);
 /* Inserts and deletes by _ins and _del; counts go into the result. */
 enum status diff_apply(struct run *run, struct err *err);
+/* Makes the table have exactly `rows`. Rebuilds look first whether it does: then nothing is made. */
+enum status diff_whole(struct run *run, const char *rows, struct err *err);
 /* Table, siblings and schemas, when they are missing. */
 enum status table_ensure(struct run *run, struct err *err);
 /* Everything else of the writing transaction, and COMMIT; then this process' knowledge. */

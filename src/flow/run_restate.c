@@ -213,7 +213,7 @@ enum status run_write_restated(struct run *run, const char *where, struct err *e
     run_take_version(run);
     st = run_sql(run, "BEGIN", NULL, err);
     if (st == OK) st = run_expect_quarantine(run, "temp._new", err);
-    if (st == OK) st = diff_make(run, where, err);
+    if (st == OK) st = diff_make(run, "temp._new", where, err);
     if (st == OK) st = diff_apply(run, err);
     bool changed = run->result->inserted || run->result->deleted;
     if (st == OK && changed) st = run_expect_table(run, "temp._new", err);

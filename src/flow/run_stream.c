@@ -318,9 +318,26 @@ static enum status replace_ends(struct run *run, struct err *err) {
     return st == OK ? stream_note_ends(run, err) : st;
 }
 
+/* Nothing to replace, and nobody who reads what changed: the winners go in. */
+static enum status insert_winners(struct run *run, struct batch *b, struct err *err) {
+    int64_t n = 0;
+    enum status st = run_count(run, "SELECT count(*) AS n FROM temp._won WHERE NOT cupel_gone_", &n, err);
+    BUF_SCOPE(sql);
+    buf_printf(&sql, "INSERT INTO %s SELECT ", run->target);
+    columns_of(&sql, run, "");
+    buf_printf(&sql, ", %lld FROM temp._won WHERE NOT cupel_gone_", (long long)run->version);
+    if (st == OK) st = run_buf(run, &sql, NULL, err);
+    run->result->inserted += n;
+    run->result->rows_out += n;
+    run->result->superseded += b->rows - n;
+    return st == OK && model_keeps_ends(run->m) ? stream_note_ends(run, err) : st;
+}
+
 /* Old rows against winners, by content: rows that came out the same stay where they are. */
 static enum status replace_rows(struct run *run, struct batch *b, struct err *err) {
+    bool beside = run->target_empty || run->target != run->m->table; /* the table is being rebuilt */
     enum status st = make_winners(run, b, err);
+    if (st == OK && beside && !b->old_rows) return insert_winners(run, b, err);
     BUF_SCOPE(sql);
     BUF_SCOPE(columns);
     columns_of(&columns, run, "");
@@ -333,7 +350,7 @@ static enum status replace_rows(struct run *run, struct batch *b, struct err *er
     int64_t live_before = 0, live_after = 0;
     if (st == OK) st = run_count(run, "SELECT count(*) AS n FROM temp._old WHERE NOT cupel_gone_", &live_before, err);
     if (st == OK) st = run_count(run, "SELECT count(*) AS n FROM temp._new", &live_after, err);
-    if (st == OK) st = diff_make_from(run, "SELECT * FROM temp._old WHERE NOT cupel_gone_", err);
+    if (st == OK) st = diff_make_from(run, "temp._new", "SELECT * FROM temp._old WHERE NOT cupel_gone_", err);
     if (st == OK) st = diff_apply(run, err);
     if (st == OK) st = replace_ends(run, err);
     run->result->rows_out += live_after - live_before;
@@ -543,27 +560,19 @@ static enum status put_in_place(struct run *run, struct err *err) {
     }
     /* Compared with what is there: only what really differs goes on to the readers. */
     run->result->inserted = run->result->deleted = 0;
-    buf_text(&sql, "CREATE OR REPLACE TEMP TABLE _new AS SELECT ");
-    columns_of(&sql, run, "");
-    buf_printf(&sql, " FROM %s", m->next_table);
-    enum status st = run_buf(run, &sql, NULL, err);
     run->target = m->table;
-    if (st == OK) st = diff_make(run, "true", err);
-    if (st == OK) st = diff_apply(run, err);
+    enum status st = diff_whole(run, m->next_table, err);
     if (model_keeps_ends(m))
         buf_printf(&sql, "DELETE FROM %s; INSERT INTO %s SELECT * FROM %s; DROP TABLE %s; ", m->gone_table, m->gone_table, m->next_gone, m->next_gone);
     buf_printf(&sql, "DROP TABLE %s", m->next_table);
     return st == OK ? run_buf(run, &sql, NULL, err) : st;
 }
 
-static enum status rebuild(struct run *run, struct err *err) {
+static enum status rebuild_in_waves(struct run *run, struct err *err) {
     struct position *ends = arena_new_array(run->arena, struct position, run->inputs_n + 1);
-    enum status st = run_session(run, false, NULL, err);
-    if (st == OK) st = run_bronze_ends(run, err);
     run->result->rows_in = 0; /* counted wave by wave */
-    if (st != OK || run->options->dry_run) return st;
     run_take_version(run);
-    st = make_next(run, err);
+    enum status st = make_next(run, err);
     if (st == OK) st = all_waves(run, ends, err);
     if (st == OK) st = run_sql(run, "BEGIN", NULL, err);
     if (st == OK) st = run_expect_judge(run, err);
@@ -572,6 +581,78 @@ static enum status rebuild(struct run *run, struct err *err) {
     bool changed = run->swap || !run->exists || run->result->inserted || run->result->deleted;
     if (st == OK) st = run_expect_table(run, run->m->table, err);
     return st == OK ? run_commit(run, changed, err) : st;
+}
+
+/* ---- rebuilds that one wave is enough for ---- */
+
+/* What a rebuild in waves left behind that did not come to its end. */
+static enum status drop_next(struct run *run, struct err *err) {
+    BUF_SCOPE(sql);
+    buf_printf(
+        &sql, "DROP TABLE IF EXISTS %s; DROP TABLE IF EXISTS %s; DROP TABLE IF EXISTS %s", run->m->next_table, run->m->next_gone, run->m->next_quarantine);
+    return run_buf(run, &sql, NULL, err);
+}
+
+/* won: there are winners, and so there may be ends. */
+static enum status replace_all_ends(struct run *run, bool won, struct err *err) {
+    if (!model_keeps_ends(run->m)) return OK;
+    BUF_SCOPE(sql);
+    buf_printf(&sql, "DELETE FROM %s", run->target_gone);
+    enum status st = run_buf(run, &sql, NULL, err);
+    return st == OK && won ? stream_note_ends(run, err) : st;
+}
+
+/* _batch against the table: only what really differs goes on to the readers. */
+static enum status compare_batch(struct run *run, struct err *err) {
+    struct batch b = {0};
+    int64_t kept = 0;
+    enum status st = run_expect_quarantine(run, "temp._batch", err);
+    if (st == OK) st = count_batch(run, &b, err);
+    if (st == OK) st = note_times(run, err);
+    bool choose = run->m->pub.key_n && (b.duplicates || run->m->pub.deletes);
+    if (st == OK && choose) st = make_winners(run, &b, err);
+    BUF_SCOPE(rows);
+    buf_text(&rows, "(SELECT ");
+    columns_of(&rows, run, "");
+    buf_text(&rows, choose ? " FROM temp._won WHERE NOT cupel_gone_)" : " FROM temp._batch)");
+    if (st == OK) st = run_count(run, arena_printf(run->arena, "SELECT count(*) AS n FROM %s", buf_cstr(&rows)), &kept, err);
+    if (st == OK) st = diff_whole(run, buf_cstr(&rows), err);
+    run->result->rows_out += kept;
+    run->result->superseded += b.rows - kept;
+    return st == OK ? replace_all_ends(run, choose, err) : st;
+}
+
+static enum status rebuild_at_once(struct run *run, struct err *err) {
+    bool swap = run->swap || !run->exists;
+    enum status st = stream_compute(run, run->result->rows_in, err);
+    if (st == OK) st = run_sql(run, "COMMIT", NULL, err);
+    if (st == OK) st = run_expect_rows(run, "temp._batch", err);
+    if (st != OK) return st;
+    run_take_version(run);
+    st = run_sql(run, "BEGIN", NULL, err);
+    if (st == OK) st = drop_next(run, err);
+    if (st == OK) st = swap ? table_replace(run, err) : table_ensure(run, err);
+    run->target_empty = swap;
+    if (st == OK) st = swap ? stream_write(run, err) : compare_batch(run, err);
+    bool changed = swap || run->result->inserted || run->result->deleted;
+    if (st == OK) st = run_expect_table(run, run->m->table, err);
+    return st == OK ? run_commit(run, changed, err) : st;
+}
+
+/* ---- rebuilds ---- */
+
+static enum status rebuild(struct run *run, struct err *err) {
+    enum status st = run_session(run, false, NULL, err);
+    if (st == OK) st = run_sql(run, "BEGIN", NULL, err);
+    if (st == OK) st = run_read_versions(run, err);
+    if (st == OK) st = run_bronze_ends(run, err);
+    bool waves = run->result->rows_in > (int64_t)run->flow->wave_rows;
+    if (st == OK && !waves) st = run_views(run, SHOW_ALL, NULL, err);
+    if (st == OK && !waves) st = count_model_rows(run, err);
+    if (st != OK || run->options->dry_run) return st;
+    if (!waves && run->result->rows_in) return rebuild_at_once(run, err);
+    st = run_sql(run, "COMMIT", NULL, err);
+    return st == OK ? rebuild_in_waves(run, err) : st;
 }
 
 enum status run_stream(struct run *run, struct err *err) {

@@ -55,7 +55,7 @@ static enum status write_keys(struct run *run, struct err *err) {
     if (st == OK) st = run_count(run, "SELECT count(*) AS n FROM temp._new", &run->result->rows_out, err);
     BUF_SCOPE(where);
     sql_has_key(&where, "temp._keys", "t_", run->m->pub.key, run->m->pub.key_n, true);
-    if (st == OK) st = diff_make(run, buf_cstr(&where), err);
+    if (st == OK) st = diff_make(run, "temp._new", buf_cstr(&where), err);
     if (st == OK) st = diff_apply(run, err);
     if (st == OK) st = restate_ends(run, err);
     bool changed = run->result->inserted || run->result->deleted;

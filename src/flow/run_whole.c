@@ -64,8 +64,7 @@ static enum status write_whole(struct run *run, struct err *err) {
         st = write_swap(run, err);
     } else if (st == OK) {
         st = run->swap ? table_replace(run, err) : table_ensure(run, err);
-        if (st == OK) st = diff_make(run, "true", err);
-        if (st == OK) st = diff_apply(run, err);
+        if (st == OK) st = diff_whole(run, "temp._new", err);
     }
     bool changed = run->swap || !run->exists || run->result->inserted || run->result->deleted;
     if (st == OK) st = run_expect_table(run, "temp._new", err);
