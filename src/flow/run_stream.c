@@ -1,5 +1,5 @@
-/* Stream models: what is new of the inputs goes through the SQL; of each key the newest rows stay. Rebuilds read bronze in waves into a table beside the
- * old one. */
+/* Stream models: what is new of the inputs goes through the SQL; of each key the newest rows stay. Rebuilds of more than one wave read bronze in waves
+ * into a table beside the old one. */
 #include <string.h>
 
 #include "base/assert.h"
