@@ -257,7 +257,7 @@ def test_commands_without_a_server(shop):
     assert project.cli("flow", "run", "x", "--dry-run", check=False).returncode == 2
     shown = project.cli("model", "show", "silver.orders").stdout
     assert "sales.by_day" in shown and "drops" not in shown and "TRY_CAST" in shown
-    assert "INSERT" in project.cli("model", "show", "silver.orders", "--compiled").stdout.upper()
+    assert "TEMP TABLE _BATCH AS SELECT" in project.cli("model", "show", "silver.orders", "--compiled").stdout.upper()
     assert project.cli("model", "show", "silver.nothing", check=False).returncode == 1
     assert "rebuild" in project.cli("flow", "status").stdout
     kpi = project.cli("kpi").stdout
