@@ -222,6 +222,7 @@ static void check_header_names(struct binder *b, struct model *m) {
 
 /* DuckDB's parser decides: texts of users that go into statements must not end them. */
 static enum status one_select(struct binder *b, const char *text, size_t *error_at, struct err *err) {
+    *error_at = 0;
     BUF_SCOPE(sql);
     buf_text(&sql, "SELECT CAST(json_serialize_sql(");
     sql_text(&sql, text);
@@ -232,7 +233,6 @@ static enum status one_select(struct binder *b, const char *text, size_t *error_
     const char *tree = cell_text(json_array_get(rows, 0), "tree");
     struct model *scratch = arena_new_one(b->r->arena, struct model);
     struct name_at at = {"", 1, 1};
-    *error_at = 0;
     scratch->pub.sql = "";
     st = graph_read_tree(b->r->arena, scratch, str_of(tree ? tree : ""), &at, error_at, err);
     json_decref(rows);

@@ -316,6 +316,7 @@ static const struct mention *misses_rows(const struct resolving *g, const struct
 
 /* The same in the views that it reads, at any depth; said where the model names the first of them. */
 static bool check_views(struct resolving *g, struct model *m, const struct model *of, const struct mention *named, int depth) {
+    must(of->mentions || !of->mentions_n);
     for (size_t i = 0; i < of->mentions_n && depth < VIEWS_DEEP_MAX; i++) {
         const struct mention *found = &of->mentions[i], *place = named ? named : found;
         const char *full = *found->schema && !found->is_cte ? full_name(g->r->arena, found->schema, found->name) : "";
