@@ -129,6 +129,7 @@ struct step_sql {
 static void say(const struct step_sql *s, size_t at, bool warning, const char *text) {
     int line = s->node->line, column = s->node->column;
     yaml_text_place(s->node, at, &line, &column);
+    if (s->node->expanded && !warning) text = "what ${…} makes of this SQL is not valid here (it is not shown, as it may hold secrets)";
     config_problem_add(s->b->r->problems, warning, line, column, "flow %s, step %s, %s: %s", s->flow->name, s->step, s->what, text);
 }
 

@@ -141,6 +141,10 @@ WRONG = {
     "step SQL, a file": (flow("  - {name: a, steps: [{name: x, sql: SELECT * FROM '/etc/passwd'}]}\n"), ["cupel.yaml:11:52: flow a, step x, sql: Files cannot be read here, only tables…"]),
     "step SQL, a function": (flow("  - {name: a, steps: [{name: x, sql: 'SELECT 1', skip_if: \"SELECT getenv('HOME')\"}]}\n"), ["cupel.yaml:11:67: flow a, step x, skip_if: The function getenv is not allowed here"]),
     "step SQL, the warehouse": (flow("  - {name: a, steps: [{name: x, sql: SELECT * FROM warehouse.silver.orders}]}\n"), ["cupel.yaml:11:52: flow a, step x, sql: …"]),
+    "step SQL that comes from elsewhere": (
+        flow("  - {name: a, steps: [{name: x, sql: \"SELECT ${NOT_SET_ANYWHERE:-s3cret}\"}]}\n"),
+        ["cupel.yaml:11:38: flow a, step x, sql: what ${…} makes of this SQL is not valid here (it is not shown, as it may hold secrets)"],
+    ),
     # -- models
     "no header": ({"models/silver/x.sql": "SELECT 1 AS one\n"}, ["models/silver/x.sql:1:1: a model begins with its settings as YAML in a comment: /* cupel … */"]),
     "no kind": ({"models/silver/x.sql": "/* cupel\nkey: [a]\n*/\nSELECT 1 AS a\n"}, ["models/silver/x.sql:1:1: the model has no kind (stream, incremental, full or view)"]),
