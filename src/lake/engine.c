@@ -14,6 +14,7 @@
 
 #define LOOK_MS 1000 /* how often the monitor looks for calls that do not end */
 #define DYING_MS 250 /* from kill(2) to the end of a process with much memory */
+#define WAREHOUSE_AGAIN_MS 5000
 #define START_MS 30000 /* from spawn to CONTROL_READY */
 #define BACKOFF_MS_MAX 10000
 #define BACKOFF_WAIT_MS 2000 /* a call waits this long for a restart, else fails at once */
@@ -203,11 +204,23 @@ static void call_ended(struct engine *engine, uint64_t id) {
     }
 }
 
+/* Another program had the warehouse open, or there was no room to make it: that passes, and only a new child can try again. Not in the middle of calls. */
+static void renew_for_warehouse(struct engine *engine, int64_t up_ms) {
+    WITH_LOCK(&engine->lock);
+    bool passes = engine->warehouse == E_BUSY || engine->warehouse == E_NO_SPACE;
+    if (!passes || up_ms < WAREHOUSE_AGAIN_MS || engine->state != CHILD_UP || engine->calls || engine->ending || engine->renewing) {
+        return;
+    }
+    engine->renewing = true;
+    host_process_kill(&engine->process, HOST_SIGNAL_KILL);
+}
+
 /* Reads what the child says until it is gone. */
 static void monitor_read(struct engine *engine, int control) {
     must(control >= 0);
-    int64_t looked_ms = now_ms(engine);
+    int64_t looked_ms = now_ms(engine), started_ms = looked_ms;
     for (;;) {
+        renew_for_warehouse(engine, now_ms(engine) - started_ms);
         bool readable = host_wait_readable(control, LOOK_MS);
         if (now_ms(engine) - looked_ms >= LOOK_MS) {
             kill_when_stuck(engine);
@@ -225,6 +238,7 @@ static void monitor_read(struct engine *engine, int control) {
         if (header.kind == CONTROL_READY) {
             WITH_LOCK(&engine->lock);
             engine->state = CHILD_UP;
+            engine->warehouse = (enum status)id;
             condition_broadcast(&engine->changed);
         } else if (header.kind == CONTROL_ENDED) {
             call_ended(engine, id);
@@ -253,7 +267,7 @@ static void *monitor_run(void *argument) {
     engine->process.pid = 0;
     engine->cpu_before += cpu > engine->cpu_now ? cpu : engine->cpu_now;
     engine->cpu_now = 0;
-    if (engine->renewing) snprintf(engine->why_gone, sizeof engine->why_gone, "it is started anew, for other folders to read");
+    if (engine->renewing) snprintf(engine->why_gone, sizeof engine->why_gone, "it is started anew");
     if (!engine->ending && !engine->renewing) {
         engine->died++;
         int64_t backoff = engine->failures ? 100LL << (engine->failures < 8 ? engine->failures : 8) : 0;
@@ -831,6 +845,11 @@ enum status engine_call_copied(struct engine_call *call, struct arena *arena, co
         *out = copied;
     }
     return st;
+}
+
+enum status engine_warehouse(struct engine *engine) {
+    WITH_LOCK(&engine->lock);
+    return engine->warehouse;
 }
 
 struct engine_stats engine_stats(struct engine *engine) {

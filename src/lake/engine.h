@@ -65,6 +65,7 @@ struct engine_table {
     size_t files_n;
     const struct engine_file_bounds *bounds; /* one per file: what the manifests say is in it; NULL: not known. Stays on the server's side */
     const char *unreadable; /* not NULL: the table cannot be read now (delete files, newer format …); statements that name it fail with this sentence */
+    bool is_copy; /* of a table of the warehouse: read where the warehouse does not have that, which is said */
     bool has_log; /* bronze.<stream>: the unlanded tail is part of the table */
     uint16_t stream;
     log_position log_from; /* unlanded_from at the pinned snapshot */
@@ -108,7 +109,7 @@ enum status engine_query_start(struct engine *engine, const struct engine_query 
 enum status engine_call_read(struct engine_call *call, void *bytes, size_t n, size_t *got, struct err *err);
 int engine_call_fd(struct engine_call *call); /* to wait on; readable when engine_call_read would not block */
 uint64_t engine_call_rows(const struct engine_call *call);
-struct str engine_call_head(const struct engine_call *call); /* JSON {"columns":[{"name","type"}…]} */
+struct str engine_call_head(const struct engine_call *call); /* JSON {"columns":[{"name","type"}…],"warnings":[text…]}; warnings: may be missing */
 void engine_call_end(struct engine_call **call); /* also cancels when not read to the end */
 
 /* Runs an internal SELECT and collects all rows as one JSON array text in `out` (up to 64 MB). */
@@ -156,7 +157,8 @@ void engine_work_end(struct engine_work **work);
 /* From any thread, while the session is not ended: the statement under way and all later ones fail with E_CANCELLED. false: it was cancelled before. */
 bool engine_work_cancel(struct engine_work *work);
 
-/* The warehouse's tables and views that users may read, as JSON: [{"schema","name","kind":"table|view","columns":[{"name","type","comment"}],"rows"}], sorted.
+/* The warehouse's tables and views that users may read, as JSON: [{"schema","name","kind":"table|view","columns":[{"name","type","comment"}],"rows"}], sorted;
+ * "without_model": true where the model is gone.
  * rows is null for views. Hidden columns (_version, state of models) are left out. */
 enum status engine_tables(struct engine *engine, struct buf *json, struct err *err);
 /* The SELECT behind it, for work sessions: rows (schema, name, kind, columns, rows, sql); columns have a `hidden` too, and hidden ones are among them. */
@@ -202,6 +204,10 @@ enum status engine_copy(struct engine *engine, struct arena *arena, const struct
 
 /* The same inside a work session and its transaction: what is copied is of one state with what the session reads. copy->view and time_ms are not used. */
 enum status engine_work_copy(struct engine_work *work, struct arena *arena, const struct engine_copy *copy, struct engine_copied *out, struct err *err);
+
+/* OK: the child opened the warehouse, or none was started yet; else why not: E_CORRUPT, E_UNSUPPORTED (a newer version), E_BUSY (another program has it
+ * open), E_NO_SPACE. The last two are tried again by a new child. */
+enum status engine_warehouse(struct engine *engine);
 
 struct engine_stats {
     uint64_t started, died, calls_running, resident_bytes;

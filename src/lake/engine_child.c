@@ -110,6 +110,7 @@ static void statement_release(struct statement *s) {
     statement_end_scans(s);
     free(s->scans);
     buf_free(&s->out);
+    buf_free(&s->warnings);
 }
 
 static void *statement_run(void *argument) {
@@ -515,7 +516,7 @@ int engine_main(int argc, char **argv, const struct row_source_kind *const *kind
     }
     struct thread watcher = {0};
     thread_start(&watcher, "engine-watcher", watcher_run, child);
-    tell_server(child, CONTROL_READY, 0);
+    tell_server(child, CONTROL_READY, child->warehouse_why ? child->warehouse_status : OK);
     control_loop(child);
     _Exit(0); /* the server is gone: nothing here needs an orderly end, and statements under way must not finish their files */
 }

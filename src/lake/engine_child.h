@@ -39,6 +39,7 @@ struct child_table {
     struct engine_table definition;
     _Atomic enum file_shape shape;
     const struct work_table *work; /* what a work session sees of it; NULL: everything */
+    bool without_model; /* a table of the warehouse whose model is gone */
     const char *body; /* tables of the warehouse: the SELECT that the session's view is; NULL: a table of the lake */
     bool is_model_view; /* the body is a model's own SQL, which may name other tables */
 };
@@ -97,6 +98,7 @@ struct statement {
     struct log_scan **scans; /* ended only after the result is destroyed: DuckDB's vectors point into their memory */
     size_t scans_n, scans_cap;
     struct statement_source *sources;
+    struct buf warnings; /* what a reader of the result should know: JSON texts with commas; ends with the statement */
     struct buf out; /* result bytes not sent yet */
     uint64_t rows;
     struct err send_err;

@@ -61,6 +61,7 @@ struct engine {
     struct host_process process;
     int control;
     struct thread monitor;
+    enum status warehouse; /* as the newest child opened it */
     char why_gone[160];
     uint32_t failures; /* deaths in a row without one call that worked */
     int64_t start_after_ms;

@@ -467,12 +467,35 @@ static enum status make_model_view(struct session *session, struct statement *s,
     return make_view(session, table, err);
 }
 
+/* Rows that may be older than a reader would think. */
+static void note_old(struct statement *s, const struct child_table *table) {
+    const struct engine_table *t = &table->definition;
+    bool copy = !table->body && t->is_copy;
+    if (!copy && !table->without_model) {
+        return;
+    }
+    BUF_SCOPE(text);
+    if (table->without_model) {
+        buf_printf(&text, "%s.%s is as its model left it: the model is gone (cupel flow prune drops the table)", t->schema, t->name);
+    } else if (s->child->warehouse_why) {
+        buf_printf(&text, "%s.%s is read from its lake copy, which may be behind: %s", t->schema, t->name, s->child->warehouse_why);
+    } else {
+        buf_printf(&text, "%s.%s is read from its lake copy, which may be behind: the warehouse has no such table at the moment", t->schema, t->name);
+    }
+    for (size_t i = 0; i < text.n; i++) { /* nothing that JSON would escape: it becomes a line of a header */
+        bool odd = text.p[i] == '"' || text.p[i] == '\\' || (unsigned char)text.p[i] < 0x20;
+        text.p[i] = odd ? '\'' : text.p[i];
+    }
+    buf_printf(&s->warnings, "%s\"%s\"", s->warnings.n ? "," : "", buf_cstr(&text));
+}
+
 static enum status make_views(struct session *session, struct statement *s, const json_t *tree, int depth, struct err *err) {
     for (uint32_t i = 0; i < s->visible_n; i++) {
         struct child_table *table = s->visible[i];
         if (!tree_names(tree, &table->definition)) {
             continue;
         }
+        note_old(s, table);
         enum status st = table->is_model_view ? make_model_view(session, s, table, depth, err) : make_view(session, table, err);
         if (st != OK) {
             return st;

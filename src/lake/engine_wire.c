@@ -243,7 +243,7 @@ void wire_put_table(struct buf *out, uint32_t number, const struct engine_table 
         wire_put_cstr(out, table->files[i]);
     }
     wire_put_cstr(out, table->unreadable);
-    buf_u32(out, table->has_log);
+    buf_u32(out, (uint32_t)table->has_log | (uint32_t)table->is_copy << 1);
     buf_u32(out, table->stream);
     buf_u64(out, table->log_from);
     put_offsets(out, table->log_offsets, table->log_offsets_n);
@@ -260,7 +260,9 @@ bool wire_get_table(struct wire_in *in, struct arena *arena, uint32_t *number, s
     }
     t.files = files;
     t.unreadable = wire_cstr(in, arena);
-    t.has_log = wire_u32(in) != 0;
+    uint32_t flags = wire_u32(in);
+    t.has_log = (flags & 1) != 0;
+    t.is_copy = (flags & 2) != 0;
     t.stream = (uint16_t)wire_u32(in);
     t.log_from = wire_u64(in);
     t.log_offsets = get_offsets(in, arena, &t.log_offsets_n);

@@ -1,10 +1,10 @@
 /* Engine wire: the messages between the server and the engine child, and their bytes. Private to the engine files.
  *
  * Control socket, server to child, in order: CONTROL_TABLE (one table at one version, under a number), CONTROL_FORGET (numbers no longer used),
- * CONTROL_CALL (a statement naming the table numbers it sees; the call's own socket comes with it). Child to server: CONTROL_READY once,
- * CONTROL_ENDED after each call. A call's socket, child to server: frames until ANSWER_END or ANSWER_ERROR; the server sends nothing, closing cancels. The
- * socket of a CALL_WORK goes both ways: the child answers ANSWER_END when its views are made; then each WORK_RUN of the server gets ANSWER_DATA frames and
- * ANSWER_END, or ANSWER_ERROR, and the session goes on until the server closes.
+ * CONTROL_CALL (a statement naming the table numbers it sees; the call's own socket comes with it). Child to server: CONTROL_READY once (its number: OK, or
+ * why the warehouse cannot be opened), CONTROL_ENDED after each call. A call's socket, child to server: frames until ANSWER_END or ANSWER_ERROR; the server
+ * sends nothing, closing cancels. The socket of a CALL_WORK goes both ways: the child answers ANSWER_END when its views are made; then each WORK_RUN of the
+ * server gets ANSWER_DATA frames and ANSWER_END, or ANSWER_ERROR, and the session goes on until the server closes.
  *
  * Every message is a header of two u32, kind and length of the payload, then the payload. Both ends are the same binary on the same machine, so there is
  * no version; integers are little endian, texts are a u32 length and bytes. */

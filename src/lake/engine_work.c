@@ -291,9 +291,10 @@ static void count_rows(struct engine *engine, json_t *list) {
 }
 
 enum status engine_tables(struct engine *engine, struct buf *json, struct err *err) {
-    AUTO_FREE char *sql = mem_printf("SELECT schema, name, kind, list_transform(list_filter(columns, lambda c: NOT c.hidden), "
-                                     "lambda c: {'name': c.name, 'type': c.type, 'comment': c.comment}) AS columns, rows FROM (%s) ORDER BY schema, name",
-        engine_tables_sql);
+    AUTO_FREE char *sql =
+        mem_printf("SELECT schema, name, kind, list_transform(list_filter(columns, lambda c: NOT c.hidden), "
+                   "lambda c: {'name': c.name, 'type': c.type, 'comment': c.comment}) AS columns, rows, without_model FROM (%s) ORDER BY schema, name",
+            engine_tables_sql);
     BUF_SCOPE(rows);
     enum status st = engine_rows(engine, NULL, sql, &rows, err);
     if (st != OK) {
@@ -305,6 +306,11 @@ enum status engine_tables(struct engine *engine, struct buf *json, struct err *e
         return err_set(err, E_INTERNAL, "the list of the warehouse's tables cannot be read");
     }
     count_rows(engine, list);
+    size_t i;
+    json_t *entry;
+    json_array_foreach(list, i, entry) {
+        if (!json_is_true(json_object_get(entry, "without_model"))) json_object_del(entry, "without_model");
+    }
     AUTO_FREE char *text = json_dumps(list, JSON_COMPACT);
     json_decref(list);
     buf_text(json, text);

@@ -93,6 +93,11 @@ struct lake_published {
 enum status lake_publish(struct lake *lake, const char *schema, const char *name, struct lake_published *out, struct err *err);
 enum status lake_publish_due(struct lake *lake, struct err *err); /* all that changed; the first failure, the others are done all the same */
 
+/* Names of all lake copies, "schema.name". */
+enum status lake_copies(struct lake *lake, struct arena *arena, const char *const **names, size_t *n, struct err *err);
+/* Drops a copy with its files. E_NOT_FOUND: there is no such table; E_CONFLICT: it is no copy. The warehouse's table is not touched. */
+enum status lake_drop_copy(struct lake *lake, const char *schema, const char *name, struct err *err);
+
 /* ---- reading ---- */
 
 struct lake_pin; /* keeps the files of its view from expiry until released */

@@ -18,6 +18,7 @@
 #define POSITION_PREFIX "cupel.position."
 #define STREAM_PROPERTY "cupel.stream"
 #define COPY_PROPERTY "cupel.version" /* of lake copies: the version of the warehouse that they show */
+#define COPY_ORIGIN "cupel.warehouse" /* and its identity; missing: of a warehouse that has none */
 
 /* A live data file, as far as planning needs it. Bounds are those of the manifest; `known` flags say whether there are any. */
 struct table_file {

@@ -42,6 +42,7 @@ struct publication {
     const char *schema, *name;
     struct table_version *base; /* NULL: there is no copy yet */
     int64_t have, version; /* of the copy, of the warehouse; have -1: nothing */
+    const char *origin; /* identity of the warehouse; "": it has none */
     bool rebuilt, deleted; /* since the copy */
     struct engine_column *columns; /* as the copy has them */
     size_t columns_n;
@@ -87,6 +88,27 @@ static enum status ask(struct engine_work *work, const char *sql, json_t **rows,
     if (s) return s;
     *rows = json_loadb(text.p, text.n, 0, NULL);
     return json_is_array(*rows) ? OK : err_set(err, E_INTERNAL, "the engine answered with something else than rows");
+}
+
+/* A copy of another warehouse, or of this one before it was put back to an older state, counts for nothing: its versions are not ours. */
+static enum status ask_origin(struct publication *p, struct err *err) {
+    BUF_SCOPE(sql);
+    buf_text(&sql,
+        "SELECT (SELECT max(id) FROM warehouse.cupel.identity) AS id, max(version) AS newest FROM warehouse.cupel.changes "
+        "WHERE table_name = ");
+    put_text(&sql, arena_printf(p->arena, "%s.%s", p->schema, p->name));
+    json_t *rows = NULL;
+    enum status s = ask(p->work, buf_cstr(&sql), &rows, err);
+    const json_t *row = json_array_get(rows, 0);
+    const char *id = json_string_value(json_object_get(row, "id")), *of = p->base ? ice_property(p->base->metadata, COPY_ORIGIN) : NULL;
+    p->origin = arena_strdup(p->arena, id ? id : "");
+    const json_t *newest = json_object_get(row, "newest");
+    bool ours = strcmp(of ? of : "", p->origin) == 0 && (!json_is_integer(newest) || p->have <= json_integer_value(newest));
+    json_decref(rows);
+    if (s || !p->base || ours) return s;
+    log_info("lake", "a lake copy is of another warehouse and is written anew", LOG_STR("schema", p->schema), LOG_STR("table", p->name), NULL);
+    p->have = -1;
+    return OK;
 }
 
 static enum status ask_state(struct publication *p, struct err *err) {
@@ -312,13 +334,18 @@ static bool has_column(const struct engine_column *columns, size_t n, const char
     return false;
 }
 
+static enum status delete_copy(struct lake *lake, const struct table_version *v, struct err *err) {
+    mutex_lock(&lake->commit_lock);
+    enum status s = ledger_catalog_drop(lake->o.ledger, v->schema, v->name, err);
+    if (!s) delete_table_files(lake, v);
+    lake_mark_dirty(lake);
+    mutex_unlock(&lake->commit_lock);
+    return s;
+}
+
 /* A rebuilt table may have lost columns, or have other types: then the copy begins anew under its name. Readers of old snapshots lose them. */
 static enum status forget_copy(struct publication *p, struct err *err) {
-    mutex_lock(&p->lake->commit_lock);
-    enum status s = ledger_catalog_drop(p->lake->o.ledger, p->schema, p->name, err);
-    if (!s) delete_table_files(p->lake, p->base);
-    lake_mark_dirty(p->lake);
-    mutex_unlock(&p->lake->commit_lock);
+    enum status s = delete_copy(p->lake, p->base, err);
     log_info("lake", "the columns of a table have changed: its lake copy begins anew", LOG_STR("schema", p->schema), LOG_STR("table", p->name), NULL);
     if (!s) table_unref(&p->base);
     return s;
@@ -341,7 +368,7 @@ static enum status plan_columns(struct publication *p, struct err *err) {
 /* ---- all of it ---- */
 
 static enum status commit(struct publication *p, struct err *err) {
-    const char *const properties[] = {COPY_PROPERTY, arena_printf(p->arena, "%" PRId64, p->version), NULL};
+    const char *const properties[] = {COPY_PROPERTY, arena_printf(p->arena, "%" PRId64, p->version), *p->origin ? COPY_ORIGIN : NULL, p->origin, NULL};
     bool removes = map_count(p->removed) > 0;
     struct table_change change = {.schema = p->schema,
         .name = p->name,
@@ -384,6 +411,7 @@ static enum status clear_outbox(struct publication *p, int64_t version, struct e
 
 static enum status copy_state(struct publication *p, struct err *err) {
     enum status s = engine_work_run(p->work, "BEGIN TRANSACTION", NULL, NULL, err);
+    if (!s) s = ask_origin(p, err);
     if (!s) s = ask_state(p, err);
     if (!s && p->version > p->have) {
         s = plan_columns(p, err);
@@ -399,9 +427,9 @@ static enum status publish(struct publication *p, struct lake_published *out, st
     enum status s = open_copy(p, err);
     if (!s) s = copy_state(p, err);
     int64_t done = p->version > p->have ? p->version : p->have;
-    if (s == E_NOT_FOUND) {
+    if (s == E_NOT_FOUND) { /* the table is gone: so is its copy */
         done = INT64_MAX;
-        s = OK;
+        s = p->base ? delete_copy(p->lake, p->base, err) : OK;
     }
     if (!s) s = clear_outbox(p, done, err);
     if (s) return s;
@@ -420,6 +448,35 @@ enum status lake_publish(struct lake *lake, const char *schema, const char *name
     table_unref(&p.base);
     map_free(&p.removed);
     return s ? err_prefix(err, "lake copy of %s.%s", schema, name) : OK;
+}
+
+/* ---- copies whose tables are gone ---- */
+
+enum status lake_copies(struct lake *lake, struct arena *arena, const char *const **names, size_t *n, struct err *err) {
+    must(lake && arena && names && n);
+    struct table_version **all;
+    size_t count;
+    enum status s = table_all(lake, arena, &all, &count, err);
+    if (s) return s;
+    const char **list = arena_new_array(arena, const char *, count + 1);
+    *n = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (all[i]->metadata && ice_property(all[i]->metadata, COPY_PROPERTY)) list[(*n)++] = arena_printf(arena, "%s.%s", all[i]->schema, all[i]->name);
+        table_unref(&all[i]);
+    }
+    *names = list;
+    return OK;
+}
+
+enum status lake_drop_copy(struct lake *lake, const char *schema, const char *name, struct err *err) {
+    must(lake && schema && name);
+    struct table_version *v;
+    enum status s = table_get(lake, schema, name, &v, err);
+    if (s) return s;
+    bool copy = v->metadata && ice_property(v->metadata, COPY_PROPERTY);
+    s = copy ? delete_copy(lake, v, err) : err_set(err, E_CONFLICT, "%s.%s is no copy of a table of the warehouse", schema, name);
+    table_unref(&v);
+    return s;
 }
 
 /* ---- the publisher ---- */

@@ -302,6 +302,10 @@ static enum status fetch(struct run *run, duckdb_data_chunk *chunk, struct err *
 static enum status send_head(struct run *run, struct err *err) {
     BUF_SCOPE(head);
     result_head(&run->columns, &head);
+    if (run->s->warnings.n) {
+        head.n--; /* its brace */
+        buf_printf(&head, ",\"warnings\":[" STR_FMT "]}", STR_ARG(buf_view(&run->s->warnings)));
+    }
     run->answered = true;
     return statement_send(run->s, ANSWER_HEAD, buf_view(&head), err);
 }
@@ -484,6 +488,7 @@ static enum status start(struct run *run, struct err *err) {
     if (s->request.internal && s->child->warehouse_why && memmem(s->request.sql.p, s->request.sql.n, "warehouse.", 10)) {
         return err_set(err, s->child->warehouse_status, "%s", s->child->warehouse_why);
     }
+    buf_clear(&s->warnings);
     enum status st = find_tables(s, err);
     st = st != OK ? st : sql_parse(s->session, run->sql, &run->tree, err);
     if (st != OK) {

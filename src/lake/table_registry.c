@@ -202,7 +202,8 @@ static enum status build_view(struct lake *lake, struct shared_view **out, struc
             .files = version->files,
             .files_n = version->files_n,
             .bounds = version->bounds,
-            .unreadable = version->unreadable};
+            .unreadable = version->unreadable,
+            .is_copy = version->metadata && ice_property(version->metadata, COPY_PROPERTY)};
         enum status s = add_log(lake, v, version, t, err);
         if (s) {
             view_unref(lake, v);

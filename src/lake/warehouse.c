@@ -17,6 +17,8 @@ static const char tables_sql[] =
     "CREATE SCHEMA IF NOT EXISTS warehouse.cupel_old;"
     "CREATE SCHEMA IF NOT EXISTS warehouse.quarantine;"
     "CREATE TABLE IF NOT EXISTS warehouse.cupel.format(version INTEGER);"
+    "CREATE TABLE IF NOT EXISTS warehouse.cupel.identity(id VARCHAR);"
+    "CREATE TABLE IF NOT EXISTS warehouse.cupel.without_model(name VARCHAR, since TIMESTAMPTZ);"
     "CREATE TABLE IF NOT EXISTS warehouse.cupel.changes(version BIGINT, table_name VARCHAR, inserted BIGINT, deleted BIGINT, rebuilt BOOLEAN, "
     "bucket_min TIMESTAMPTZ, bucket_max TIMESTAMPTZ, \"at\" TIMESTAMPTZ);"
     "CREATE TABLE IF NOT EXISTS warehouse.cupel.positions(model VARCHAR, input VARCHAR, position VARCHAR, version BIGINT);"
@@ -82,7 +84,9 @@ static enum status make_tables(duckdb_connection connection, struct err *err) {
         st = err_set(err, E_UNSUPPORTED, "its format is %lld, this version of cupel knows %d", (long long)version, FORMAT);
     }
     if (st == OK && version < 0) {
-        AUTO_FREE char *note = mem_printf("INSERT INTO warehouse.cupel.format VALUES (%d)", FORMAT);
+        /* The identity tells this warehouse from one before it whose versions were the same numbers. Those made before there was one go on without. */
+        AUTO_FREE char *note = mem_printf(
+            "INSERT INTO warehouse.cupel.format VALUES (%d); INSERT INTO warehouse.cupel.identity VALUES (replace(uuid()::VARCHAR, '-', ''))", FORMAT);
         st = run(connection, note, err);
     }
     if (st == OK) {
@@ -98,10 +102,13 @@ static void give_up(struct child *child, duckdb_connection connection, const cha
     run(connection, "DETACH DATABASE IF EXISTS warehouse", NULL);
     const char *end = strchr(why, '\n');
     int n = end ? (int)(end - why) : (int)strlen(why);
-    child->warehouse_status = status == E_NO_SPACE || status == E_UNSUPPORTED ? status : E_CORRUPT;
+    bool locked = strstr(why, "Could not set lock") != NULL;
+    child->warehouse_status = locked ? E_BUSY : status == E_NO_SPACE || status == E_UNSUPPORTED ? status : E_CORRUPT;
     bool damaged = child->warehouse_status == E_CORRUPT;
     child->warehouse_why = mem_printf("the warehouse %s cannot be opened: %.*s%s", path, n, why,
-        damaged ? "; when it is damaged, move it and its .wal away with Cupel stopped, and cupel flow run makes its tables again from bronze" : "");
+        damaged      ? "; when it is damaged, move it and its .wal away with Cupel stopped, and cupel flow run makes its tables again from bronze"
+            : locked ? "; it is tried again"
+                     : "");
     log_error("engine", "the warehouse cannot be opened; tables of the lake can be read all the same", LOG_STR("path", path), LOG_STR("error", why), NULL);
 }
 

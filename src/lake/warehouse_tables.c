@@ -16,13 +16,15 @@ const char engine_tables_sql[] =
     "WHERE json_valid(columns) AND json_type(columns) = 'ARRAY')) "
     "SELECT c.schema_name AS schema, c.table_name AS name, 'table' AS kind, list({'name': c.column_name, 'type': c.data_type, "
     "'comment': coalesce(c.comment, d.comment), 'hidden': c.column_name = '_version' OR coalesce(d.hidden, false)} ORDER BY c.column_index) AS columns, "
-    "any_value(t.estimated_size) AS rows, NULL::VARCHAR AS sql "
+    "any_value(t.estimated_size) AS rows, NULL::VARCHAR AS sql, "
+    "c.schema_name || '.' || c.table_name IN (SELECT name FROM warehouse.cupel.without_model) AS without_model "
     "FROM duckdb_columns() AS c JOIN duckdb_tables() AS t ON c.table_oid = t.table_oid AND c.database_oid = t.database_oid "
     "LEFT JOIN described AS d ON d.model = c.schema_name || '.' || c.table_name AND d.name = c.column_name "
     "WHERE c.database_name = 'warehouse' AND c.schema_name NOT IN ('cupel_old', 'main') AND NOT ends_with(c.table_name, '__next') "
     "AND (c.schema_name <> 'cupel' OR c.table_name IN ('changes', 'runs', 'checks', 'freshness', 'models')) GROUP BY ALL "
     "UNION ALL SELECT split_part(m.model, '.', 1), substr(m.model, strpos(m.model, '.') + 1), 'view', coalesce((SELECT list({'name': d.name, 'type': d.type, "
-    "'comment': d.comment, 'hidden': d.hidden} ORDER BY d.place) FROM described AS d WHERE d.model = m.model), []), NULL, m.sql "
+    "'comment': d.comment, 'hidden': d.hidden} ORDER BY d.place) FROM described AS d WHERE d.model = m.model), []), NULL, m.sql, "
+    "m.model IN (SELECT name FROM warehouse.cupel.without_model) "
     "FROM warehouse.cupel.models AS m WHERE m.kind = 'view' AND m.sql IS NOT NULL";
 
 static const char *text_of(const json_t *object, const char *key) {
@@ -111,6 +113,7 @@ static void read_table(struct child *child, const struct warehouse_set *old, str
     out->definition.name = arena_strdup(arena, text_of(row, "name"));
     read_columns(arena, json_object_get(row, "columns"), &out->definition);
     const struct child_table *before = find(old, out->definition.schema, out->definition.name);
+    out->without_model = json_is_true(json_object_get(row, "without_model"));
     bool same = before && strcmp(before->body, out->body) == 0 && same_columns(&before->definition, &out->definition);
     out->serial = same ? before->serial : ++child->table_serials;
 }

@@ -106,7 +106,7 @@ static bool defines_in_warehouse(const char *sql) {
 
 static enum status run_all(struct statement *s, const char *sql, duckdb_extracted_statements statements, idx_t n, bool rows, struct err *err) {
     struct step step = {.s = s};
-    bool names_warehouse = defines_in_warehouse(sql), names_models = strcasestr(sql, "cupel.models") != NULL;
+    bool names_warehouse = defines_in_warehouse(sql), names_models = strcasestr(sql, "cupel.models") || strcasestr(sql, "cupel.without_model");
     enum status st = OK;
     s->rows = 0;
     for (idx_t i = 0; st == OK && i < n; i++) {
