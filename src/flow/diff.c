@@ -97,8 +97,8 @@ static void event_object(struct buf *out, const struct run *run) {
     buf_char(out, ')');
 }
 
-/* Old and new row of a key are paired. The event's idempotency key names model, version, key and number, as keys may come twice: published twice it is one
- * event. */
+/* Old and new row of a key are paired. The event's idempotency key names warehouse, model, version, key and number, as keys may come twice: published twice
+ * it is one event, and a warehouse made anew, whose versions begin again, makes others. */
 static enum status emit_events(struct run *run, struct err *err) {
     const struct flow_model *p = &run->m->pub;
     BUF_SCOPE(sql);
@@ -107,7 +107,7 @@ static enum status emit_events(struct run *run, struct err *err) {
         "row_number() OVER (), 'event', ",
         (long long)run->version * 1000000); /* a run may give more than a million */
     sql_text(&sql, p->emit.stream);
-    buf_text(&sql, ", json_object('key', concat_ws(':', ");
+    buf_text(&sql, ", json_object('key', concat_ws(':', (SELECT max(id) FROM warehouse.cupel.identity), "); /* NULL is left out */
     sql_text(&sql, p->full);
     buf_printf(&sql, ", %lld, CAST(json_array(", (long long)run->version); /* a:b and c are another key than a and b:c, and NULL than '' */
     for (size_t i = 0; i < p->key_n; i++) {
@@ -165,6 +165,20 @@ static enum status note_buckets(struct run *run, struct err *err) {
     return OK;
 }
 
+/* Images that every loaded reader has passed go. Models that are not loaded now and have not passed them lose their position: should they come back, they
+ * read all. */
+static void forget_images(struct buf *sql, const struct run *run, int64_t slowest) {
+    buf_printf(sql, "DELETE FROM %s WHERE _version <= %lld; DELETE FROM warehouse.cupel.positions WHERE input = ", run->m->old_table, (long long)slowest);
+    sql_text(sql, run->m->pub.full);
+    buf_text(sql, " AND model NOT IN (''");
+    const struct model_set *set = flow_set(run->flow); /* as state_slowest_reader looks at it */
+    for (size_t i = 0; i < set->n; i++) {
+        buf_text(sql, ", ");
+        sql_text(sql, set->models[i]->pub.full);
+    }
+    buf_text(sql, "); ");
+}
+
 enum status diff_apply(struct run *run, struct err *err) {
     must(run && run->version);
     int64_t inserted = run->result->inserted, deleted = run->result->deleted;
@@ -180,7 +194,7 @@ enum status diff_apply(struct run *run, struct err *err) {
         int64_t slowest = state_slowest_reader(run->flow, run->m);
         if (slowest != INT64_MAX && in_place)
             buf_printf(&sql, "INSERT INTO %s SELECT %s, %lld FROM temp._del; ", run->m->old_table, buf_cstr(&columns), (long long)run->version);
-        if (in_place) buf_printf(&sql, "DELETE FROM %s WHERE _version <= %lld; ", run->m->old_table, (long long)slowest);
+        if (in_place) forget_images(&sql, run, slowest);
         buf_printf(&sql, "DELETE FROM %s WHERE rowid IN (SELECT cupel_row_ FROM temp._del); ", run->target);
     }
     if (inserted) buf_printf(&sql, "INSERT INTO %s SELECT %s, %lld FROM temp._ins", run->target, buf_cstr(&columns), (long long)run->version);

@@ -52,6 +52,7 @@ void flow_close(struct flow **flow) {
         arena_free(&arena);
     }
     canceller_free(&f->canceller);
+    buf_free(&f->unnoted);
     state_clear(f);
     map_free(&f->running);
     free_values(&f->positions);

@@ -121,6 +121,8 @@ enum status flow_load_project(struct flow *flow, const struct config *config, in
 /* Whether the files of the references among these models (n 0: all) still have the columns that the models were bound with; the engine is asked only where a
  * file changed since. false: load again, or their runs fail with E_CONFIG. E_UNAVAILABLE (no engine). */
 enum status flow_references_fit(struct flow *flow, const char *const *models, size_t n, bool *fit, struct err *err);
+/* Notes in the warehouse which of its tables have no model any more (cupel.without_model): queries that read them say so. After a load that went well. */
+enum status flow_note_absent(struct flow *flow, struct err *err);
 /* In topological order. References come first (kind FLOW_REFERENCE, full "ref.stores"). Valid until flow_close. */
 size_t flow_models(struct flow *flow, const struct flow_model *const **out);
 const struct flow_model *flow_find(struct flow *flow, const char *full); /* NULL: no such model */
@@ -136,6 +138,19 @@ enum flow_status {
     FLOW_PLANNED, /* dry run */
 };
 
+/* Where the events of a stream model's bronze inputs are, counted by _event_id without the runs' own figures, up to the model's positions. */
+struct flow_account {
+    int64_t came; /* events in bronze */
+    int64_t kept, quarantined; /* of them in the table, in quarantine; one that is in both counts as kept */
+    int64_t dropped; /* of the rest, those that `drops:` leaves out, when it is a condition */
+    int64_t rest; /* in none of these: superseded by another row of their key, or left out by the SQL */
+    int64_t both; /* in the table and in quarantine */
+    int64_t twice; /* rows of the table beyond one per event */
+    int64_t unknown; /* events of the table that bronze does not have, as far back as bronze goes */
+    bool exact; /* each event must be one row or be named elsewhere: rest and twice must be 0 */
+    bool good;
+};
+
 struct flow_model_result {
     const char *model;
     enum flow_status status;
@@ -144,6 +159,7 @@ struct flow_model_result {
     int64_t version; /* of the warehouse; 0: nothing was written */
     int64_t rows_in, rows_out, filtered, superseded, quarantined, inserted, deleted;
     int64_t differences; /* verify: rows that are in one and not in the other */
+    const struct flow_account *account; /* NULL: the model's events cannot be followed */
     const char *detail; /* dry run: what would be restated; verify: examples of differences as JSON; NULL */
     double ms;
     const char *error; /* NULL unless failed */
@@ -156,6 +172,7 @@ struct flow_run_options {
     bool full_refresh; /* rebuilt from all inputs */
     bool dry_run; /* plan only: nothing is written */
     bool verify; /* nothing is written: tables are compared with a full recompute */
+    bool account; /* nothing is written: events are followed by their ids (flow_account) */
     bool force; /* also when no input moved */
     bool redrive; /* stream models: the events in their quarantine, instead of what is new (flow_redrive) */
     const char *flow, *trigger; /* for the history: "nightly", "input|cron|hand|api|after|backfill" */

@@ -238,6 +238,7 @@ struct flow {
     struct map *versions; /* table -> struct table_state */
     struct map *built; /* model -> fingerprint (char *) */
     struct map *seen; /* "model input" -> struct seen_table: lake tables as the last run met them */
+    struct buf unnoted; /* history of failed runs that could not be written: the disk was full */
     struct canceller *canceller;
 };
 

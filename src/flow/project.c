@@ -436,6 +436,7 @@ static void put_in_place(struct flow *flow, struct model_set *set) {
     WITH_LOCK(&flow->lock);
     set->older = flow->set;
     flow->set = set;
+    flow->state_known = false; /* positions of models that were not loaded may have been given up meanwhile (diff_apply) */
 }
 
 static void free_set(struct model_set *set) {

@@ -197,43 +197,68 @@ static enum status attempt(struct run *run, bool *had_work, struct err *err) {
     } else {
         moved = kind == FLOW_VIEW ? plan_view(run) : plan(run);
     }
-    *had_work = moved || run->options->verify;
+    *had_work = moved || run->options->verify || run->options->account;
     if (!*had_work) return OK;
     if (kind == FLOW_REFERENCE) st = reference_fits_models(run->flow, run->m, err);
     if (st != OK) return st;
-    run->result->strategy = run->options->verify ? "verify" : strategy_of(run);
+    run->result->strategy = run->options->account ? "account" : run->options->verify ? "verify" : strategy_of(run);
+    if (run->options->account) return run_account(run, err);
     if (run->options->verify) return run_verify(run, err);
     st = refuse_schema_change(run, err);
     return st == OK ? dispatch(run, err) : st;
 }
 
-/* Only by runs that took what was new: what a check, or a run over old events, saw of a lake table is not processed. */
+/* Only where the run took all that the tables had: a model with something left must stay due. */
 static void note_seen_tables(const struct run *run) {
     const struct flow_run_options *o = run->options;
-    if (o->dry_run || o->verify || o->redrive || o->from_us || o->to_us) return;
+    if (run->more || o->dry_run || o->verify || o->account || o->redrive || o->from_us || o->to_us) return;
     for (size_t i = 0; i < run->inputs_n; i++) {
         const struct run_input *in = &run->inputs[i];
         if (in->table) state_note_seen(run->flow, run->m->pub.full, in->in->full, (struct seen_table){in->seen_version, in->before});
     }
 }
 
-/* The failed run goes into the history, in a transaction of its own; when that fails too, the log has it. */
+#define UNNOTED_MAX (256u << 10)
+
+static enum status write_history(struct flow *flow, const char *rows, struct err *err) {
+    BUF_SCOPE(sql);
+    buf_printf(&sql, "BEGIN;\n%sCOMMIT", rows);
+    struct engine_work *work = NULL;
+    enum status st = engine_work_begin(flow->options.engine, NULL, NULL, 0, 0, &work, err);
+    if (st == OK) st = work_rows(work, buf_cstr(&sql), NULL, err);
+    if (work) engine_work_end(&work);
+    return st;
+}
+
+static void keep_unnoted(struct flow *flow, const struct buf *rows) {
+    WITH_LOCK(&flow->lock);
+    if (flow->unnoted.n + rows->n <= UNNOTED_MAX) buf_str(&flow->unnoted, buf_view(rows));
+}
+
+/* What could not be noted when it happened. */
+static void note_earlier(struct flow *flow) {
+    struct buf rows;
+    mutex_lock(&flow->lock);
+    rows = flow->unnoted;
+    flow->unnoted = (struct buf)BUF_INIT;
+    mutex_unlock(&flow->lock);
+    if (rows.n && write_history(flow, buf_cstr(&rows), NULL) != OK) keep_unnoted(flow, &rows);
+    buf_free(&rows);
+}
+
+/* The failed run goes into the history, in a transaction of its own; when that fails too (no space left), it is noted after the next run that goes well. */
 static void record_failure(struct run *run, const char *why) {
     run->result->error = arena_strdup(run->arena, why);
     if (run->work) engine_work_end(&run->work);
-    if (run->options->dry_run || run->options->verify) return;
+    if (run->options->dry_run || run->options->verify || run->options->account) return;
     run->version = 0;
-    BUF_SCOPE(sql);
-    buf_text(&sql, "BEGIN;\n");
-    run_put_history(&sql, run, "failed");
-    run_put_checks(&sql, run);
-    buf_text(&sql, "COMMIT");
+    BUF_SCOPE(rows);
+    run_put_history(&rows, run, "failed");
+    run_put_checks(&rows, run);
     struct err err;
-    struct engine_work *work = NULL;
-    enum status st = engine_work_begin(run->flow->options.engine, NULL, NULL, 0, 0, &work, &err);
-    if (st == OK) st = work_rows(work, buf_cstr(&sql), NULL, &err);
-    if (work) engine_work_end(&work);
-    if (st != OK) log_warn("flow", "a failed run could not be noted", LOG_STR("model", run->m->pub.full), LOG_STR("error", err.text), NULL);
+    if (write_history(run->flow, buf_cstr(&rows), &err) == OK) return;
+    log_warn("flow", "a failed run could not be noted yet", LOG_STR("model", run->m->pub.full), LOG_STR("error", err.text), NULL);
+    keep_unnoted(run->flow, &rows);
 }
 
 static void finish(struct run *run, enum status st, bool had_work, const struct err *err) {
@@ -254,6 +279,7 @@ static void finish(struct run *run, enum status st, bool had_work, const struct 
     }
     run_session_end(run);
     buf_free(&run->log);
+    if (r->status == FLOW_DONE) note_earlier(run->flow);
 }
 
 /* The engine died, or another session was quicker: what is not committed is gone, so everything is done again. */

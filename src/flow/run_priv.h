@@ -168,6 +168,7 @@ enum status run_merge(struct run *run, struct err *err);
 enum status run_whole(struct run *run, struct err *err); /* full; every rebuild but of streams */
 enum status run_view(struct run *run, struct err *err);
 enum status run_verify(struct run *run, struct err *err);
+enum status run_account(struct run *run, struct err *err);
 
 /* ---- knowledge of the warehouse ---- */
 

@@ -78,11 +78,31 @@ enum status run_whole(struct run *run, struct err *err) {
     return st;
 }
 
+/* What is there when the model had another kind before; its lake copy goes with the outbox. */
+static enum status drop_table_of_view(struct run *run, struct err *err) {
+    int64_t there = 0;
+    BUF_SCOPE(sql);
+    buf_text(&sql, "SELECT count(*) AS n FROM duckdb_tables() WHERE database_name = 'warehouse' AND schema_name = ");
+    sql_text(&sql, run->m->pub.schema);
+    buf_text(&sql, " AND table_name = ");
+    sql_text(&sql, run->m->pub.name);
+    enum status st = run_count(run, buf_cstr(&sql), &there, err);
+    if (st != OK || !there) return st;
+    buf_clear(&sql);
+    const char *const tables[] = {run->m->table, run->m->old_table, run->m->gone_table, run->m->quarantine_table};
+    for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) buf_printf(&sql, "DROP TABLE IF EXISTS %s; ", tables[i]);
+    buf_printf(&sql, "INSERT INTO warehouse.cupel.outbox VALUES (%lld, 'lake', ", (long long)run->version * 1000000);
+    sql_text(&sql, run->m->pub.full);
+    buf_printf(&sql, ", '{}', %lld, now())", (long long)run->version);
+    return run_buf(run, &sql, NULL, err);
+}
+
 /* A view has no table: its text is noted, for readers. */
 enum status run_view(struct run *run, struct err *err) {
     must(run);
     enum status st = run_session(run, false, NULL, err);
     run_take_version(run);
     if (st == OK) st = run_sql(run, "BEGIN", NULL, err);
+    if (st == OK) st = drop_table_of_view(run, err);
     return st == OK ? run_commit(run, true, err) : st;
 }

@@ -83,6 +83,7 @@ enum status schedule_runs_json(struct schedule *schedule, const char *flow, size
 struct schedule_model_state { /* of one model, as this process sees it */
     bool due, running, exclusive;
     int64_t due_since_ms; /* 0: not due */
+    bool lag_known; /* false: what is due was due before this process began, nobody knows how long */
     int64_t last_start_ms; /* 0: not since the start */
     unsigned failures; /* in a row */
     int64_t retry_at_ms; /* 0: none */

@@ -13,7 +13,8 @@
 #include "flow/select.h"
 
 static struct metric metric_lag = {.name = "cupel_model_lag_seconds",
-    .help = "Age of the oldest input of a model that it has not processed; 0: it is up to date.",
+    .help = "Age of the oldest input of a model that it has not processed; 0: it is up to date. Missing after a start until that is known: the model is up "
+            "to date, or its first run went well.",
     .kind = METRIC_GAUGE,
     .labels = "model"};
 static struct metric metric_failing = {
@@ -36,7 +37,6 @@ void models_declare_metrics(void) {
 static struct model_state *state_new(struct schedule *s, const char *name) {
     struct model_state *state = mem_zalloc(sizeof *state);
     state->name = mem_strdup(name);
-    state->lag = metric_series(&metric_lag, name);
     state->failing = metric_series(&metric_failing, name);
     state->seconds = metric_series(&metric_seconds, name);
     state->runs_done = metric_series(&metric_runs, name, "done");
@@ -86,7 +86,7 @@ void models_take(struct schedule *s) {
         state->due = false;
         state->due_since_ms = 0;
         state->failures = 0;
-        series_set(state->lag, 0);
+        if (state->lag) series_set(state->lag, 0);
         series_set(state->failing, 0);
     }
     models_exclude(s);
@@ -125,6 +125,14 @@ void models_exclude(struct schedule *s) {
 
 /* ---- due ---- */
 
+/* What was waiting when this process began may have waited for long: the lag is not shown before the model was seen without anything to do, or ran well. */
+static void show_lag(struct model_state *state, int64_t now_ms) {
+    if (!state->lag_known) return;
+    if (!state->lag) state->lag = metric_series(&metric_lag, state->name);
+    int64_t lag_ms = state->due_since_ms ? now_ms - state->due_since_ms : 0;
+    series_set(state->lag, lag_ms > 0 ? (lag_ms + 500) / 1000 : 0);
+}
+
 void models_set_due(struct schedule *s, const char *const *names, size_t n) {
     int64_t now_ms = host_wall_ms(s->options.host);
     for (size_t i = 0; i < s->order_n; i++) s->order[i]->due = false;
@@ -136,9 +144,11 @@ void models_set_due(struct schedule *s, const char *const *names, size_t n) {
     }
     for (size_t i = 0; i < s->order_n; i++) {
         struct model_state *state = s->order[i];
-        if (!state->due && !state->running) state->due_since_ms = 0;
-        int64_t lag_ms = state->due_since_ms ? now_ms - state->due_since_ms : 0;
-        series_set(state->lag, lag_ms > 0 ? (lag_ms + 500) / 1000 : 0);
+        if (!state->due && !state->running) {
+            state->due_since_ms = 0;
+            state->lag_known = true;
+        }
+        show_lag(state, now_ms);
     }
 }
 
@@ -191,6 +201,7 @@ static void went_well(struct schedule *s, struct model_state *state) {
     state->failures = 0;
     state->retry_at_ms = state->retry_wall_ms = 0;
     state->error[0] = '\0';
+    state->lag_known = true;
     state->due_since_ms = state->last_start_ms; /* what came since then is all that can be unprocessed; cleared when nothing is due */
     series_set(state->failing, 0);
 }

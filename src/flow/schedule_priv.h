@@ -33,7 +33,9 @@ struct model_state {
     int64_t due_since_ms, last_start_ms, retry_wall_ms; /* wall */
     unsigned failures;
     char error[ERR_TEXT_MAX];
-    struct series *lag, *failing, *seconds, *runs_done, *runs_failed, *rows_in, *rows_out, *rows_quarantined;
+    bool lag_known; /* since this process began */
+    struct series *lag; /* NULL: not shown yet */
+    struct series *failing, *seconds, *runs_done, *runs_failed, *rows_in, *rows_out, *rows_quarantined;
 };
 
 /* ---- runs (schedule_run.c) ---- */

@@ -210,6 +210,7 @@ bool schedule_model_state(struct schedule *s, const char *model, struct schedule
         .running = state->running,
         .exclusive = state->exclusive,
         .due_since_ms = state->due_since_ms,
+        .lag_known = state->lag_known,
         .last_start_ms = state->last_start_ms,
         .failures = state->failures,
         .retry_at_ms = state->retry_wall_ms};
