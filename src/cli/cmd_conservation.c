@@ -24,6 +24,10 @@ static const struct column model_columns[] = {{"MODEL", "name", COLUMN_TEXT}, {"
 static const struct column model_hour_columns[] = {{"HOUR", "hour", COLUMN_TIME}, {"IN", "rows_in", COLUMN_NUMBER}, {"OUT", "rows_out", COLUMN_NUMBER},
     {"SUPERSEDED", "superseded", COLUMN_NUMBER}, {"FILTERED", "filtered", COLUMN_NUMBER}, {"QUARANTINED", "quarantined", COLUMN_NUMBER},
     {"OK", "ok", COLUMN_BOOL}};
+static const struct column followed_columns[] = {{"FOLLOWED BY ID", "name", COLUMN_TEXT}, {"EVENTS", "followed.events", COLUMN_NUMBER},
+    {"IN TABLE", "followed.kept", COLUMN_NUMBER}, {"QUARANTINED", "followed.quarantined", COLUMN_NUMBER}, {"DROPPED", "followed.dropped", COLUMN_NUMBER},
+    {"REST", "followed.rest", COLUMN_NUMBER}, {"BOTH", "followed.both", COLUMN_NUMBER}, {"TWICE", "followed.twice", COLUMN_NUMBER},
+    {"UNKNOWN", "followed.unknown", COLUMN_NUMBER}, {"EXACT", "followed.exact", COLUMN_BOOL}, {"OK", "followed.ok", COLUMN_BOOL}};
 #define COLUMNS(list) list, sizeof(list) / sizeof((list)[0])
 
 static void print_hop(struct cli *cli, json_t *hops, const char *kind, const struct column *columns, size_t n) {
@@ -53,6 +57,20 @@ static void print_words(json_t *hops) {
     }
 }
 
+/* Models whose events can be followed. */
+static void print_followed(struct cli *cli, json_t *hops) {
+    json_t *rows = json_array(), *hop;
+    size_t i;
+    json_array_foreach(hops, i, hop) {
+        if (json_is_object(json_object_get(hop, "followed"))) json_array_append(rows, hop);
+    }
+    if (json_array_size(rows)) {
+        print_rows(cli, rows, COLUMNS(followed_columns));
+        putchar('\n');
+    }
+    json_decref(rows);
+}
+
 static void print_accounts(struct cli *cli, json_t *answer) {
     must(cli->command != NULL);
     json_t *hops = json_object_get(answer, "hops"), *hop;
@@ -63,6 +81,7 @@ static void print_accounts(struct cli *cli, json_t *answer) {
         print_hop(cli, hops, "stream", COLUMNS(stream_columns));
     print_hop(cli, hops, "file", COLUMNS(file_columns));
     print_hop(cli, hops, "model", COLUMNS(model_columns));
+    print_followed(cli, hops);
     json_array_foreach(hops, i, hop) {
         json_t *hours = json_object_get(hop, "hours");
         if (!json_array_size(hours) || (!cli_flag(cli, "hours") && json_is_true(json_object_get(hop, "ok")))) continue;
@@ -97,7 +116,7 @@ static int run(struct cli *cli) {
 
 static const struct cli_option options[] = {
     {.name = "stream", .value = "STREAM", .help = "only this stream", .complete = COMPLETE_STREAM},
-    {.name = "deep", .help = "count the rows of every bronze table by SQL too"},
+    {.name = "deep", .help = "count the rows of every bronze table by SQL too, and follow the events of stream models by their ids"},
     {.name = "hours", .help = "show every receipt hour, not only those of streams that do not add up"},
     {.name = NULL},
 };
@@ -109,7 +128,9 @@ static const struct command commands[] = {{
         "Nothing is dropped in silence. Streams: events received = landed + in the log. Files: rows read = landed + quarantined. Stream models: rows in = out "
         "+ superseded + filtered + quarantined. Received is counted from the "
         "log's frames, landed by "
-        "the commits to the lake, the rest of the log from positions: three counts that do not know each other. --deep counts the tables' rows as well.",
+        "the commits to the lake, the rest of the log from positions: three counts that do not know each other. --deep counts the tables' rows as well, and "
+        "follows each event of a stream model by its id into table and quarantine: where the event is the key, every one of them must be there once; elsewhere "
+        "REST are those that another row of their key superseded or the SQL left out, which cupel flow run --verify can judge.",
     .examples = "cupel conservation\ncupel conservation --deep --hours --stream orders\ncupel conservation --json",
     .options = options,
     .run = run,

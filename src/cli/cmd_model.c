@@ -12,6 +12,16 @@ static void print_problems(struct cli *cli, json_t *answer) {
     json_array_foreach(problems, i, line) fprintf(stderr, "%s%s%s\n", color_red(cli), json_string_value(line), color_off(cli));
 }
 
+/* On stderr, as problems are: the list itself is what runs. */
+static void print_left_behind(struct cli *cli, json_t *answer) {
+    json_t *table;
+    size_t i;
+    json_array_foreach(json_object_get(answer, "without_model"), i, table) {
+        fprintf(stderr, "%s%s.%s has no model any more and stays as it is; cupel flow prune drops it%s\n", color_red(cli), text_at(table, "schema"),
+            text_at(table, "name"), color_off(cli));
+    }
+}
+
 static void print_models(struct cli *cli, json_t *answer) {
     static const struct column columns[] = {{"MODEL", "name", COLUMN_TEXT}, {"KIND", "kind", COLUMN_TEXT}, {"ROWS", "rows", COLUMN_NUMBER},
         {"STATE", "word", COLUMN_TEXT}, {"LAST RUN", "last_run.started_at", COLUMN_TIME}, {"MS", "last_run.duration_ms", COLUMN_NUMBER},
@@ -34,6 +44,7 @@ static void print_models(struct cli *cli, json_t *answer) {
                                                                         : "never ran"));
     }
     print_rows(cli, models, columns, sizeof columns / sizeof columns[0]);
+    print_left_behind(cli, answer);
     print_problems(cli, answer);
 }
 

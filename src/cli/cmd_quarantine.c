@@ -40,7 +40,7 @@ static int show(struct cli *cli) {
 static void print_redriven(struct cli *cli, json_t *answer) {
     long long before = json_integer_value(json_object_get(answer, "before")), after = json_integer_value(json_object_get(answer, "after"));
     printf("%s: %lld in quarantine before, %lld after\n", json_string_value(json_object_get(answer, "table")), before, after);
-    if (!before) return;
+    if (!before || !json_object_get(answer, "run_id")) return;
     printf("rows inserted %lld, deleted %lld\n", (long long)json_integer_value(json_object_get(answer, "inserted")),
         (long long)json_integer_value(json_object_get(answer, "deleted")));
 }
@@ -73,7 +73,8 @@ static const struct command commands[] = {
         .arguments_max = 1,
         .summary = "read the events in a model's quarantine again",
         .description = "After the model or its expectations were corrected: the quarantined events are read again from bronze, through the present SQL and "
-                       "expectations. What is good now goes into the table, an older row never replacing a newer one; the rest stays with its present reason.",
+                       "expectations. What is good now goes into the table, an older row never replacing a newer one; the rest stays with its present reason. "
+                       "cupel.outbox: events of models that their stream refused are sent again.",
         .complete = COMPLETE_TABLE,
         .examples = "cupel quarantine redrive silver.pos_sales",
         .run = redrive},

@@ -264,6 +264,10 @@ enum status reach_ask(struct reach *reach, const struct ask *ask, struct buf *ou
     uint64_t seconds;
     if (retry_after_ms && str_to_u64(http_result_header(&result, "Retry-After"), &seconds)) *retry_after_ms = (int64_t)seconds * 1000;
     if (result.code < 200 || result.code > 299) return take_problem(&result, err);
+    for (size_t i = 0; i < result.headers_n; i++) {
+        struct str text = result.headers[i], name = str_cut(&text, ':');
+        if (str_ieq(name, STR("Cupel-Warning"))) fprintf(stderr, "cupel: warning: " STR_FMT "\n", STR_ARG(str_trim(text)));
+    }
     if (out) buf_str(out, result.body);
     return OK;
 }

@@ -64,6 +64,8 @@ static enum status load_models(struct node *node, struct flow *flow, const struc
     glue->errors = before == after ? problems.errors : 0;
     mutex_unlock(&glue->lock);
     config_problems_free(&problems);
+    struct err why = {0};
+    if (status == OK && flow_note_absent(flow, &why) != OK) log_warn("flow", "tables without a model are not noted", LOG_STR("error", why.text), NULL);
     return status;
 }
 

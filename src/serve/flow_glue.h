@@ -44,5 +44,7 @@ void outbox_declare_metrics(void);
 void outbox_stop(struct outbox **outbox);
 /* One pass: *published events went out. */
 enum status outbox_publish(struct node *node, size_t *published, struct err *err);
+/* What streams refused goes back into the outbox and out again: so many stood in quarantine before, and after. */
+enum status outbox_redrive(struct node *node, int64_t *before, int64_t *after, struct err *err);
 
 #endif

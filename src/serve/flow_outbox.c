@@ -1,4 +1,7 @@
-/* Events that models emit: from the warehouse's outbox into streams. */
+/* Events that models emit: from the warehouse's outbox into streams.
+ *
+ * What a stream refuses (it is gone, the event is larger than it takes) moves to quarantine.cupel__outbox in one transaction and holds up nothing; `cupel
+ * quarantine redrive cupel.outbox` puts it back with the key that it had. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -18,8 +21,14 @@ static struct metric metric_published = {
 static struct metric metric_failing = {
     .name = "cupel_outbox_failing", .help = "1 while events of models cannot be published; they wait in the warehouse.", .kind = METRIC_GAUGE, .labels = ""};
 
+static struct metric metric_refused = {.name = "cupel_outbox_refused_total",
+    .help = "Events of models that their stream refused; they stand in quarantine (cupel.outbox).",
+    .kind = METRIC_COUNTER,
+    .labels = "stream"};
+
 void outbox_declare_metrics(void) {
     metric_register(&metric_published);
+    metric_register(&metric_refused);
     metric_register(&metric_failing);
 }
 
@@ -51,10 +60,25 @@ static enum status member(struct arena *arena, struct str row, const char *name,
     return text_of(arena, raw, out, err);
 }
 
-/* A stream that is gone, or an event that the stream refuses, must not hold up the others for ever: said and taken out. */
-static bool hopeless(enum status status) { return status == E_NOT_FOUND || status == E_INVALID || status == E_LIMIT || status == E_UNPROCESSABLE; }
+/* A stream that is gone, or an event that the stream refuses, must not hold up the others for ever. */
+static bool is_refusal(enum status status) { return status == E_NOT_FOUND || status == E_INVALID || status == E_LIMIT || status == E_UNPROCESSABLE; }
 
-static enum status publish_one(struct node *node, struct str row, struct err *err) {
+/* What became of a batch, as SQL: ids that went out, and (id, 'reason') of those that were refused. */
+struct outcome {
+    struct buf done, refused;
+    size_t refused_n;
+};
+
+static void note_refusal(struct outcome *outcome, const char *stream, struct str key, struct str id, const struct err *err) {
+    log_error("flow", "an event of a model was refused by its stream and is in quarantine: cupel quarantine show cupel.outbox", LOG_STR("stream", stream),
+        LOG_VIEW("key", key), LOG_STR("error", err->text), NULL);
+    series_add(metric_series(&metric_refused, stream), 1);
+    buf_printf(&outcome->refused, "%s(" STR_FMT ", ", outcome->refused_n++ ? ", " : "", STR_ARG(id));
+    put_sql_text(&outcome->refused, str_of(err->text));
+    buf_char(&outcome->refused, ')');
+}
+
+static enum status publish_one(struct node *node, struct str row, struct str id, struct outcome *outcome, struct err *err) {
     ARENA_SCOPE(arena);
     struct str stream, key, event;
     uint32_t accepted = 0;
@@ -70,29 +94,45 @@ static enum status publish_one(struct node *node, struct str row, struct err *er
         .idempotency_key = hash128_keyed(KEY_SEED, key.p, key.n),
         .body_hash = hash128_keyed(KEY_SEED + 1, event.p, event.n)};
     status = ingest_append(node->ingest, &request, &accepted, &bad, err);
-    if (hopeless(status)) {
-        log_error("flow", "an event of a model cannot be published and is dropped", LOG_VIEW("stream", stream), LOG_VIEW("key", key),
-            LOG_STR("error", err ? err->text : ""), NULL);
+    if (is_refusal(status)) {
+        note_refusal(outcome, request.stream, key, id, err);
         return OK;
     }
-    if (status == OK) series_add(metric_series(&metric_published, request.stream), accepted);
-    return status;
+    if (status != OK) return status;
+    series_add(metric_series(&metric_published, request.stream), accepted);
+    buf_printf(&outcome->done, "%s" STR_FMT, outcome->done.n ? ", " : "", STR_ARG(id));
+    return OK;
 }
 
-static enum status publish_rows(struct node *node, struct str *rows, size_t n, struct buf *done, struct err *err) {
+static enum status publish_rows(struct node *node, struct str *rows, size_t n, struct outcome *outcome, struct err *err) {
     for (size_t i = 0; i < n; i++) {
         struct str id;
         if (!json_raw_at(rows[i], STR("id"), &id)) return err_set(err, E_INTERNAL, "a row of the outbox has no id");
-        enum status status = publish_one(node, rows[i], err);
+        enum status status = publish_one(node, rows[i], id, outcome, err);
         if (status != OK) return status;
-        buf_printf(done, "%s" STR_FMT, done->n ? ", " : "", STR_ARG(id));
     }
     return OK;
 }
 
+#define QUARANTINE "warehouse.quarantine.cupel__outbox"
+
+static void put_outcome(struct buf *sql, const struct outcome *outcome) {
+    if (outcome->refused_n)
+        buf_printf(sql,
+            "CREATE TABLE IF NOT EXISTS " QUARANTINE " (_event_id UUID, _reason VARCHAR, _raw VARCHAR, _run_id VARCHAR, _quarantined_at TIMESTAMP WITH TIME "
+            "ZONE, _row VARCHAR, _stream VARCHAR, _id BIGINT, _payload VARCHAR, _version BIGINT); CREATE OR REPLACE TEMP TABLE _refused AS SELECT * FROM "
+            "(VALUES %s) AS r(id, reason); BEGIN; INSERT INTO " QUARANTINE
+            " SELECT NULL, r.reason, CAST(payload->'$.event' AS VARCHAR), NULL, now(), json_object('stream', target, 'key', payload->>'$.key'), target, o.id,"
+            " payload, version FROM warehouse.cupel.outbox AS o JOIN temp._refused AS r ON o.id = r.id WHERE kind = 'event';"
+            " DELETE FROM warehouse.cupel.outbox WHERE kind = 'event' AND id IN (SELECT id FROM temp._refused); COMMIT; ",
+            buf_cstr((struct buf *)&outcome->refused));
+    if (outcome->done.n) buf_printf(sql, "DELETE FROM warehouse.cupel.outbox WHERE kind = 'event' AND id IN (%s)", buf_cstr((struct buf *)&outcome->done));
+}
+
 static enum status publish_batch(struct node *node, size_t *published, struct err *err) {
     BUF_SCOPE(text);
-    BUF_SCOPE(done);
+    BUF_SCOPE(sql);
+    struct outcome outcome = {.done = BUF_INIT, .refused = BUF_INIT};
     struct str *rows = NULL;
     size_t n = 0;
     enum status status = node_warehouse_run(node,
@@ -100,13 +140,14 @@ static enum status publish_batch(struct node *node, size_t *published, struct er
         " ORDER BY id LIMIT " BATCH_TEXT,
         &text, err);
     if (status == OK) status = json_split_array(str_trim(buf_view(&text)), BATCH, &rows, &n, err);
-    if (status == OK) status = publish_rows(node, rows, n, &done, err);
+    if (status == OK) status = publish_rows(node, rows, n, &outcome, err);
     free(rows);
     *published = 0;
-    if (done.n > 0) { /* what was appended goes, also when a later one failed */
-        BUF_SCOPE(sql);
+    put_outcome(&sql, &outcome);
+    buf_free(&outcome.done);
+    buf_free(&outcome.refused);
+    if (sql.n > 0) { /* what was appended goes, also when a later one failed */
         struct err second = {0};
-        buf_printf(&sql, "DELETE FROM warehouse.cupel.outbox WHERE kind = 'event' AND id IN (%s)", buf_cstr(&done));
         enum status removed = node_warehouse_run(node, buf_cstr(&sql), NULL, &second);
         if (removed == OK) *published = n;
         if (status == OK && removed != OK) status = err_set(err, removed, "%s", second.text);
@@ -114,10 +155,38 @@ static enum status publish_batch(struct node *node, size_t *published, struct er
     return status;
 }
 
+static enum status count_refused(struct node *node, int64_t *n, struct err *err) {
+    BUF_SCOPE(rows);
+    struct str value;
+    *n = 0;
+    enum status status = node_warehouse_run(node,
+        "SELECT count(*) AS n FROM duckdb_tables() WHERE database_name = 'warehouse' AND schema_name = 'quarantine' AND table_name = 'cupel__outbox'", &rows,
+        err);
+    if (status != OK || !json_raw_at(str_trim(buf_view(&rows)), STR("0.n"), &value) || !str_to_i64(value, n) || *n == 0) return status;
+    buf_clear(&rows);
+    status = node_warehouse_run(node, "SELECT count(*) AS n FROM " QUARANTINE, &rows, err);
+    if (status != OK) return status;
+    bool read = json_raw_at(str_trim(buf_view(&rows)), STR("0.n"), &value) && str_to_i64(value, n);
+    return read ? OK : err_set(err, E_INTERNAL, "the number of refused events is not readable");
+}
+
+enum status outbox_redrive(struct node *node, int64_t *before, int64_t *after, struct err *err) {
+    size_t published;
+    enum status status = count_refused(node, before, err);
+    *after = *before;
+    if (status != OK || *before == 0) return status;
+    status = node_warehouse_run(node,
+        "BEGIN; INSERT INTO warehouse.cupel.outbox SELECT _id, 'event', _stream, _payload, _version, now() FROM " QUARANTINE "; DELETE FROM " QUARANTINE
+        "; COMMIT",
+        NULL, err);
+    if (status == OK) status = outbox_publish(node, &published, err);
+    return status == OK ? count_refused(node, after, err) : status;
+}
+
 enum status outbox_publish(struct node *node, size_t *published, struct err *err) {
     size_t n = 0;
     enum status status;
-    struct err local = {0}; /* why an event is dropped is told in the log also when the caller does not ask */
+    struct err local = {0}; /* why an event is refused is kept also when the caller does not ask */
     if (!err) err = &local;
     *published = 0;
     do {

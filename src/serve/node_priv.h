@@ -131,7 +131,7 @@ enum status node_reload_flow(struct node *node, const struct config *config, str
 enum status event_trace(struct node *node, const char *table, const char *id, struct buf *out, struct err *err);
 void node_revert_flow(struct node *node); /* back to the flows of the configuration in force */
 /* Their part of /v1/conservation, as objects of a list; *all_good is cleared when one does not add up. */
-enum status accounts_models(struct node *node, struct json_writer *w, bool *all_good, struct err *err);
+enum status accounts_models(struct node *node, struct json_writer *w, bool deep, bool *all_good, struct err *err);
 /* ingest_options.read_older: records that only bronze still has. */
 void node_read_older(void *context, struct http_request *r, const char *stream, uint16_t number, uint16_t partition, uint64_t offset, uint32_t limit);
 

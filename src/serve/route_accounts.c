@@ -8,7 +8,8 @@
  *           missing: offsets that bronze was given without their records, because the log lost them (damage set aside). Said by the flush, not made good.
  *   file:   rows read = landed + quarantined.
  *   model:  rows in = out + superseded + filtered + quarantined, per run (route_kpi.c).
- *   deep:   besides, the rows of each bronze table are counted per hour by SQL. */
+ *   deep:   besides, the rows of each bronze table are counted per hour by SQL, and the events of stream models are followed by their ids into table and
+ *           quarantine (flow/account.c). */
 #include <stdlib.h>
 
 #include "base/assert.h"
@@ -317,7 +318,7 @@ static enum status conservation(struct node *node, struct http_request *r, struc
         status = account_stream(node, arena, &streams[i], deep, &w, &good, err);
     }
     if (status == OK && !wanted.n) status = account_files(node, arena, &w, &good, err);
-    if (status == OK && !wanted.n) status = accounts_models(node, &w, &good, err);
+    if (status == OK && !wanted.n) status = accounts_models(node, &w, deep, &good, err);
     json_end_array(&w);
     json_put_bool(&w, "ok", good);
     json_end_object(&w);

@@ -208,15 +208,28 @@ static enum status show_run(struct node *node, struct http_request *r, struct bu
 
 /* ---- tables of models that are gone ---- */
 
-/* Names of tables that the warehouse has and no model makes any more, as a JSON array; views too. */
+static void put_copies(struct buf *sql, const char *const *names, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        buf_text(sql, " UNION SELECT ");
+        put_sql_text(sql, str_of(names[i]));
+    }
+}
+
+/* Names of tables and views of the warehouse that no model makes any more, and of lake copies of such, as a JSON array. */
 static enum status orphans(struct node *node, struct buf *out, size_t *n, struct err *err) {
     struct flow *flow;
     const struct flow_model *const *models;
     BUF_SCOPE(sql);
     enum status status = node_flow_good(node, &flow, NULL, err);
     if (status != OK) return status;
-    size_t models_n = flow_models(flow, &models);
-    buf_text(&sql, "SELECT model FROM cupel.models WHERE model NOT IN (''");
+    const char *const *copies;
+    size_t copies_n, models_n = flow_models(flow, &models);
+    ARENA_SCOPE(arena);
+    status = lake_copies(node->lake, arena, &copies, &copies_n, err);
+    if (status != OK) return status;
+    buf_text(&sql, "SELECT model FROM (SELECT model FROM warehouse.cupel.models UNION SELECT name FROM warehouse.cupel.without_model");
+    put_copies(&sql, copies, copies_n);
+    buf_text(&sql, ") WHERE model NOT IN (''");
     for (size_t i = 0; i < models_n; i++) {
         buf_text(&sql, ", ");
         put_sql_text(&sql, str_of(models[i]->full));
@@ -229,7 +242,40 @@ static enum status orphans(struct node *node, struct buf *out, size_t *n, struct
     return status;
 }
 
-/* One transaction: the tables, what is kept about them, and their quarantine. */
+static void drop_table(struct buf *sql, const char *schema, const char *name) {
+    buf_text(sql, "DROP TABLE IF EXISTS warehouse.");
+    put_sql_name(sql, str_of(schema));
+    buf_char(sql, '.');
+    put_sql_name(sql, str_of(name));
+    buf_text(sql, ";\n");
+}
+
+/* The table, what a rebuild left beside it, its images and removed keys, its quarantine. */
+static void drop_tables(struct buf *sql, struct arena *arena, struct str schema, struct str name) {
+    static const char *const images[] = {"", "__gone", "__next_gone", "__next_quarantine"};
+    const char *of = arena_strndup(arena, schema.p, schema.n), *table = arena_strndup(arena, name.p, name.n);
+    drop_table(sql, of, table);
+    drop_table(sql, of, arena_printf(arena, "%s__next", table));
+    for (size_t i = 0; i < sizeof images / sizeof images[0]; i++) drop_table(sql, "cupel_old", arena_printf(arena, "%s__%s%s", of, table, images[i]));
+    drop_table(sql, "quarantine", arena_printf(arena, "%s__%s", of, table));
+}
+
+static enum status drop_copies(struct node *node, struct arena *arena, struct str list, size_t n, struct err *err) {
+    enum status status = OK;
+    for (size_t i = 0; i < n && status == OK; i++) {
+        struct str raw, name;
+        if (!json_raw_at(list, str_of(arena_printf(arena, "%zu.model", i)), &raw) || raw.n < 4) continue;
+        name = str_make(raw.p + 1, raw.n - 2);
+        struct str schema = str_cut(&name, '.');
+        struct err why = {0};
+        status = lake_drop_copy(node->lake, arena_strndup(arena, schema.p, schema.n), arena_strndup(arena, name.p, name.n), &why);
+        if (status == E_NOT_FOUND || status == E_CONFLICT) status = OK; /* it had none */
+        if (status != OK) (void)err_set(err, status, "%s", why.text);
+    }
+    return status;
+}
+
+/* One transaction: the tables, what is kept about them, and their quarantine. Then their lake copies: asked for once more, those that are left go. */
 static enum status drop_orphans(struct node *node, struct arena *arena, struct str list, size_t n, struct err *err) {
     BUF_SCOPE(sql);
     buf_text(&sql, "BEGIN;\n");
@@ -241,25 +287,18 @@ static enum status drop_orphans(struct node *node, struct arena *arena, struct s
         name = str_make(raw.p + 1, raw.n - 2); /* names of models need no escapes */
         struct str full = name;
         schema = str_cut(&name, '.');
-        struct str images = str_of(arena_printf(arena, STR_FMT "__" STR_FMT, STR_ARG(schema), STR_ARG(name)));
-        buf_text(&sql, "DROP TABLE IF EXISTS warehouse.");
-        put_sql_name(&sql, schema);
-        buf_char(&sql, '.');
-        put_sql_name(&sql, name);
-        buf_text(&sql, ";\nDROP TABLE IF EXISTS warehouse.cupel_old.");
-        put_sql_name(&sql, images);
-        buf_text(&sql, ";\nDROP TABLE IF EXISTS warehouse.quarantine.");
-        put_sql_name(&sql, images);
+        drop_tables(&sql, arena, schema, name);
         static const char *const kept[][2] = {{"positions", "model"}, {"models", "model"}, {"checks", "model"}, {"changes", "table_name"},
-            {"freshness", "\"table\""}, {"outbox", "kind = 'lake' AND target"}};
+            {"freshness", "\"table\""}, {"without_model", "name"}, {"outbox", "kind = 'lake' AND target"}};
         for (size_t k = 0; k < sizeof kept / sizeof kept[0]; k++) {
-            buf_printf(&sql, ";\nDELETE FROM warehouse.cupel.%s WHERE %s = ", kept[k][0], kept[k][1]);
+            buf_printf(&sql, "DELETE FROM warehouse.cupel.%s WHERE %s = ", kept[k][0], kept[k][1]);
             put_sql_text(&sql, full);
+            buf_text(&sql, ";\n");
         }
-        buf_text(&sql, ";\n");
     }
     buf_text(&sql, "COMMIT");
-    return node_warehouse_run(node, buf_cstr(&sql), NULL, err);
+    enum status status = node_warehouse_run(node, buf_cstr(&sql), NULL, err);
+    return status == OK ? drop_copies(node, arena, list, n, err) : status;
 }
 
 static enum status prune(struct node *node, struct http_request *r, struct buf *out, struct err *err) {

@@ -26,6 +26,8 @@ GAUGE(m_engine_calls, "cupel_engine_calls_running", "Engine calls under way: que
 GAUGE(m_server_bytes, "cupel_server_resident_bytes", "Resident memory of the server process.");
 GAUGE(m_disk_free, "cupel_disk_free_bytes", "Free bytes of the disk that holds the data folder.");
 
+GAUGE(m_warehouse, "cupel_warehouse_unavailable", "1 while the warehouse cannot be opened: models stand still, their tables are read from lake copies.");
+
 static struct metric m_unlanded = {
     .name = "cupel_stream_unlanded_records", .help = "Events in the log that are not in bronze yet.", .kind = METRIC_GAUGE, .labels = "stream"};
 static struct metric m_oldest = {.name = "cupel_stream_oldest_unlanded_age_seconds",
@@ -36,7 +38,7 @@ static struct metric m_end = {
     .name = "cupel_stream_events", .help = "Events of a stream so far: the sum of its partitions' end offsets.", .kind = METRIC_GAUGE, .labels = "stream"};
 
 static struct metric *const all_gauges[] = {&m_up, &m_ready, &m_log_bytes, &m_log_segments, &m_log_full, &m_dedupe_keys, &m_dedupe_bytes, &m_engine_running,
-    &m_engine_bytes, &m_engine_died, &m_engine_calls, &m_server_bytes, &m_disk_free, &m_unlanded, &m_oldest, &m_end};
+    &m_engine_bytes, &m_engine_died, &m_engine_calls, &m_server_bytes, &m_disk_free, &m_warehouse, &m_unlanded, &m_oldest, &m_end};
 
 static void set(struct metric *metric, uint64_t value) { series_set(metric_series(metric), (int64_t)value); }
 
@@ -77,6 +79,7 @@ void node_update_gauges(struct node *node) {
     set(&m_engine_calls, engine.calls_running);
     set(&m_server_bytes, host_resident_bytes(host_self_pid()));
     set(&m_disk_free, free_bytes);
+    set(&m_warehouse, engine_warehouse(node->engine) != OK);
     update_streams(node);
 }
 
@@ -118,6 +121,8 @@ static void on_ready(void *context, struct http_request *r) {
     json_put_text(&w, "version", CUPEL_VERSION);
     json_put_int(&w, "uptime_seconds", (host_wall_ms(&node->host) - node->started_ms) / 1000);
     if (node->recovery.damage[0]) json_put_text(&w, "damage", node->recovery.damage);
+    if (engine_warehouse(node->engine) != OK)
+        json_put_text(&w, "warehouse", "cannot be opened: models stand still and their tables are read from lake copies; cupel verify says why and what to do");
     json_end_object(&w);
     if (not_ready) http_add_header(r, "Retry-After", "1");
     node_answer_json(r, not_ready ? 503 : 200, &out);

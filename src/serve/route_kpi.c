@@ -13,7 +13,40 @@
  * may give several rows for one: its difference is shown and not judged. Where `drops:` is a sentence nobody counts what it leaves out: `filtered` is what
  * is missing, and stands in left_out_by_word too. Others make rows from many rows: nothing to add up. */
 
-static void put_account(struct json_writer *w, const struct flow_model *model, struct str row, bool *all_good) {
+/* Deep: events followed by their ids, which does not ask the runs (flow/account.c). */
+static enum status put_followed(struct node *node, struct json_writer *w, const struct flow_model *model, bool *good, struct err *err) {
+    ARENA_SCOPE(arena);
+    const char *const names[] = {model->full};
+    const struct flow_run_options options = {.models = names, .n = 1, .account = true};
+    struct flow_model_result *results;
+    size_t n = 0;
+    enum status status = flow_run(node_flow_handle(node), arena, &options, &results, &n, err);
+    if (status != OK) return status;
+    if (n == 1 && results[0].status == FLOW_FAILED) return err_set(err, E_UNAVAILABLE, "events of %s: %s", model->full, results[0].error);
+    const struct flow_account *a = n == 1 ? results[0].account : NULL;
+    json_name(w, "followed");
+    if (!a) {
+        json_null(w);
+        return OK;
+    }
+    json_begin_object(w);
+    json_put_int(w, "events", a->came);
+    json_put_int(w, "kept", a->kept);
+    json_put_int(w, "quarantined", a->quarantined);
+    json_put_int(w, "dropped", a->dropped);
+    json_put_int(w, "rest", a->rest);
+    json_put_int(w, "both", a->both);
+    json_put_int(w, "twice", a->twice);
+    json_put_int(w, "unknown", a->unknown);
+    json_put_bool(w, "exact", a->exact);
+    json_put_bool(w, "ok", a->good);
+    json_end_object(w);
+    *good = *good && a->good;
+    return OK;
+}
+
+static enum status put_account(
+    struct node *node, struct json_writer *w, const struct flow_model *model, struct str row, bool deep, bool *all_good, struct err *err) {
     static const char *const fields[] = {"rows_in", "rows_out", "superseded", "filtered", "quarantined", "runs", "wrong_runs", "difference"};
     struct str raw;
     int64_t values[sizeof fields / sizeof fields[0]] = {0};
@@ -21,7 +54,7 @@ static void put_account(struct json_writer *w, const struct flow_model *model, s
         if (json_raw_at(row, str_of(fields[i]), &raw)) (void)str_to_i64(raw, &values[i]);
     }
     bool good = model->expands || values[6] == 0;
-    *all_good = *all_good && good;
+    enum status status = OK;
     json_begin_object(w);
     json_put_text(w, "hop", "model");
     json_put_text(w, "name", model->full);
@@ -31,13 +64,16 @@ static void put_account(struct json_writer *w, const struct flow_model *model, s
         json_put_text(w, "drops", model->drops);
         json_put_int(w, "left_out_by_word", values[3]);
     }
+    if (deep) status = put_followed(node, w, model, &good, err);
+    *all_good = *all_good && good;
     json_put_bool(w, "ok", good);
     json_name(w, "hours");
     json_raw(w, json_raw_at(row, STR("hours"), &raw) && raw.p[0] == '[' ? raw : STR("[]"));
     json_end_object(w);
+    return status;
 }
 
-enum status accounts_models(struct node *node, struct json_writer *w, bool *all_good, struct err *err) {
+enum status accounts_models(struct node *node, struct json_writer *w, bool deep, bool *all_good, struct err *err) {
     struct flow *flow;
     const struct flow_model *const *models;
     BUF_SCOPE(text);
@@ -63,8 +99,9 @@ enum status accounts_models(struct node *node, struct json_writer *w, bool *all_
         if (models[i]->kind != FLOW_STREAM) continue;
         BUF_SCOPE(quoted);
         buf_printf(&quoted, "\"%s\"", models[i]->full);
-        for (size_t k = 0; k < rows_n; k++) {
-            if (json_raw_at(rows[k], STR("model"), &raw) && str_eq(raw, buf_view(&quoted))) put_account(w, models[i], rows[k], all_good);
+        for (size_t k = 0; status == OK && k < rows_n; k++) {
+            if (json_raw_at(rows[k], STR("model"), &raw) && str_eq(raw, buf_view(&quoted)))
+                status = put_account(node, w, models[i], rows[k], deep, all_good, err);
         }
     }
     free(rows);
@@ -236,7 +273,7 @@ static enum status show_kpi(struct node *node, struct http_request *r, struct bu
         return err_set(err, E_NOT_FOUND, "there is no team " STR_FMT ": no schema with tables of models", STR_ARG(str_head(team, 60)));
     json_name(&w, "conservation");
     json_begin_array(&w);
-    if (status == OK) status = accounts_models(node, &w, &good, err);
+    if (status == OK) status = accounts_models(node, &w, false, &good, err);
     json_end_array(&w);
     json_put_bool(&w, "ok", good);
     json_end_object(&w);

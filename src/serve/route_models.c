@@ -217,8 +217,7 @@ static void put_state(struct json_writer *w, struct node *node, struct schedule 
     json_begin_object(w);
     json_put_bool(w, "due", state.due);
     json_put_bool(w, "running", state.running);
-    json_name(w, "lag_seconds");
-    json_double(w, lag_ms > 0 ? (double)lag_ms / 1000 : 0);
+    if (state.lag_known) json_name(w, "lag_seconds"), json_double(w, lag_ms > 0 ? (double)lag_ms / 1000 : 0);
     json_put_int(w, "failures", state.failures);
     if (state.retry_at_ms) json_put_time_ms(w, "retry_at", state.retry_at_ms);
     if (state.error[0]) json_put_text(w, "error", state.error);
@@ -244,6 +243,26 @@ static void put_problems(struct json_writer *w, struct node *node) {
         if (line.n) json_str(w, line);
     }
     json_end_array(w);
+}
+
+/* Tables that models left behind: they stand still until `cupel flow prune`. */
+static void put_left_behind(struct json_writer *w, const struct known *known) {
+    struct str *rows = NULL, raw;
+    size_t n = 0;
+    json_name(w, "without_model");
+    json_begin_array(w);
+    if (!known->tables.n || json_split_array(str_trim(buf_view(&known->tables)), 1000000, &rows, &n, NULL) != OK) n = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (!json_raw_at(rows[i], STR("without_model"), &raw) || !str_is(raw, "true")) continue;
+        json_begin_object(w);
+        static const char *const members[] = {"schema", "name", "kind", "rows"};
+        for (size_t k = 0; k < sizeof members / sizeof members[0]; k++) {
+            if (json_raw_at(rows[i], str_of(members[k]), &raw)) json_name(w, members[k]), json_raw(w, raw);
+        }
+        json_end_object(w);
+    }
+    json_end_array(w);
+    free(rows);
 }
 
 static enum status list_models(struct node *node, struct http_request *r, struct buf *out, struct err *err) {
@@ -273,6 +292,7 @@ static enum status list_models(struct node *node, struct http_request *r, struct
         json_end_object(&w);
     }
     json_end_array(&w);
+    put_left_behind(&w, &known);
     put_problems(&w, node);
     json_end_object(&w);
     if (n > 0) forget_known(&known);
@@ -384,8 +404,7 @@ static void put_model_node(struct json_writer *w, struct node *node, struct sche
     json_name(w, "rows");
     json_raw(w, table && json_raw_at(*table, STR("rows"), &raw) ? raw : STR("null"));
     json_put_bool(w, "running", state.running);
-    json_name(w, "lag_seconds");
-    json_double(w, lag_ms > 0 ? (double)lag_ms / 1000 : 0);
+    if (state.lag_known) json_name(w, "lag_seconds"), json_double(w, lag_ms > 0 ? (double)lag_ms / 1000 : 0);
     if (state.error[0]) json_put_text(w, "error", state.error);
     json_end_object(w);
 }

@@ -120,8 +120,28 @@ static enum status show_quarantine(struct node *node, struct http_request *r, st
     return OK;
 }
 
+static void put_redriven(struct json_writer *w, struct str table, int64_t before, int64_t after) {
+    json_put_str(w, "table", table);
+    json_put_int(w, "before", before);
+    json_put_int(w, "after", after);
+    json_put_int(w, "taken", before - after);
+}
+
+/* Events of models that their stream refused. */
+static enum status redrive_outbox(struct node *node, struct http_request *r, struct buf *out, struct err *err) {
+    int64_t before, after;
+    enum status status = outbox_redrive(node, &before, &after, err);
+    if (status != OK) return status;
+    struct json_writer w = json_write_to(out);
+    json_begin_object(&w);
+    put_redriven(&w, http_part(r, "table"), before, after);
+    json_end_object(&w);
+    return OK;
+}
+
 /* After a rule or the SQL was mended: the events are read again from bronze. */
 static enum status redrive(struct node *node, struct http_request *r, struct buf *out, struct err *err) {
+    if (str_is(http_part(r, "table"), "cupel.outbox")) return redrive_outbox(node, r, out, err);
     struct flow *flow;
     struct flow_redriven done = {0};
     struct str table = http_part(r, "table");
@@ -133,10 +153,7 @@ static enum status redrive(struct node *node, struct http_request *r, struct buf
     node_flow_changed(node);
     struct json_writer w = json_write_to(out);
     json_begin_object(&w);
-    json_put_str(&w, "table", table);
-    json_put_int(&w, "before", done.before);
-    json_put_int(&w, "after", done.after);
-    json_put_int(&w, "taken", done.before - done.after);
+    put_redriven(&w, table, done.before, done.after);
     if (done.result.model) {
         json_put_text(&w, "run_id", done.result.run_id);
         json_put_int(&w, "inserted", done.result.inserted);

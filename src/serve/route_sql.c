@@ -11,6 +11,7 @@
 
 #define PARAMS_MAX 1000
 #define SQL_BYTES_MAX (1u << 20)
+#define WARNINGS_MAX 5
 
 static struct metric queries = {.name = "cupel_sql_queries_total", .help = "Queries of users by how they ended.", .kind = METRIC_COUNTER, .labels = "outcome"};
 static struct metric first_row_time = {
@@ -190,6 +191,18 @@ static struct str error_place(struct arena *arena, const struct err *err) {
     return arena_str(arena, buf_view(&out));
 }
 
+/* Rows may be older than they look (a lake copy in place of a warehouse that cannot be opened, a table whose model is gone): said beside the result. */
+static void add_warnings(struct http_request *r, struct str head) {
+    struct str raw, *list;
+    size_t n = 0;
+    if (!json_raw_at(head, STR("warnings"), &raw) || json_split_array(raw, 1000, &list, &n, NULL) != OK) return;
+    for (size_t i = 0; i < n && i < WARNINGS_MAX; i++) { /* escaped as in JSON, so that nothing in it ends the line */
+        struct str text = list[i].n >= 2 ? str_make(list[i].p + 1, list[i].n - 2) : list[i];
+        http_add_header(r, "Cupel-Warning", arena_strndup(http_arena(r), text.p, text.n));
+    }
+    free(list);
+}
+
 static void run_query(struct node *node, struct http_request *r) {
     must(node->ledger != NULL && node->lake != NULL);
     struct engine_query query = {0};
@@ -217,6 +230,7 @@ static void run_query(struct node *node, struct http_request *r) {
         http_answer_problem(r, &err, error_place(http_arena(r), &err));
         return;
     }
+    add_warnings(r, engine_call_head(run->call));
     series_observe(metric_series(&first_row_time), (double)(host_monotonic_us(&node->host) - started_us) / 1e6);
     http_limit_stall(r, (int64_t)node_config(node)->sql.stall_seconds * 1000);
     http_answer_stream(r, 200, format->content_type, next_bytes, end_query, run);
