@@ -402,7 +402,7 @@ def test_deep_accounts_follow_each_event(shop):
     same = {"both": 0, "twice": 0, "unknown": 0, "ok": True}
     assert followed(project) == {
         "silver.events": {"events": 73, "kept": 70, "quarantined": 2, "dropped": 1, "rest": 0, "exact": True, **same},
-        "silver.orders": {"events": 73, "kept": 52, "quarantined": 0, "dropped": 0, "rest": 21, "exact": False, **same},
+        "silver.orders": {"events": 73, "kept": 52, "quarantined": 0, "dropped": 1, "rest": 20, "exact": False, **same},
     }
     assert "FOLLOWED BY ID" in project.cli("conservation", "--deep").stdout
     one = project.sql("SELECT _event_id::VARCHAR AS id FROM silver.events ORDER BY amount, _event_id LIMIT 1")[0]["id"]
