@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -117,12 +118,14 @@ enum status host_duplicate(int fd, int *out, struct err *err) {
     return OK;
 }
 
-bool host_socket_received(int fd, uint64_t *bytes, bool *peer_ended) {
+bool host_socket_received(int fd, uint64_t *bytes, uint64_t *unread, bool *peer_ended) {
     struct tcp_info info;
     socklen_t n = sizeof info;
+    int waiting = 0;
     if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &n) != 0) return false;
     if (n < offsetof(struct tcp_info, tcpi_bytes_received) + sizeof info.tcpi_bytes_received) return false;
     *bytes = info.tcpi_bytes_received;
+    *unread = ioctl(fd, FIONREAD, &waiting) == 0 && waiting > 0 ? (uint64_t)waiting : 0;
     *peer_ended = info.tcpi_state == TCP_CLOSE_WAIT_STATE;
     return true;
 }

@@ -19,9 +19,9 @@ enum status host_listen(const char *address, int backlog, int *fd, char actual[H
 /* Another descriptor of the same socket, so that each of several owners can close its own. E_IO when there are too many. */
 enum status host_duplicate(int fd, int *out, struct err *err);
 
-/* Of a TCP connection: bytes that came in since it was made, and whether the peer will send no more (it closed its side). false: not TCP, or unknown to this
- * kernel. */
-bool host_socket_received(int fd, uint64_t *bytes, bool *peer_ended);
+/* Of a TCP connection: bytes that came in since it was made, how many of them nobody read yet, and whether the peer will send no more (it closed its side).
+ * false: not TCP, or unknown to this kernel. */
+bool host_socket_received(int fd, uint64_t *bytes, uint64_t *unread, bool *peer_ended);
 /* Ends both directions without closing the descriptor: whoever polls it sees the end. */
 void host_socket_shutdown(int fd);
 /* Raises the limit of open files to `wanted` where it may; returns the limit that holds now. */

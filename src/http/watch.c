@@ -52,8 +52,8 @@ void watch_connection(void *cls, struct MHD_Connection *mhd, void **socket_conte
     series_add(server->m_connections, -1);
 }
 
-/* Between requests, or a head coming in. */
-static bool head_too_slow(struct http_server *server, struct http_conn *conn, uint64_t bytes, int64_t now_ms) {
+/* Between requests, or a head coming in. A connection may be old when its first head comes; and while we have not read what came, the client is not slow: we are. */
+static bool head_too_slow(struct http_server *server, struct http_conn *conn, uint64_t bytes, uint64_t unread, int64_t now_ms) {
     uint32_t turn = atomic_load_explicit(&conn->turn, memory_order_relaxed);
     if (turn != conn->seen_turn) { /* first look since its last request: what came until now is the base line */
         conn->seen_turn = turn;
@@ -61,8 +61,8 @@ static bool head_too_slow(struct http_server *server, struct http_conn *conn, ui
         conn->head_since_ms = 0;
         return false;
     }
-    if (bytes == conn->base_bytes) return false;
-    if (!conn->head_since_ms) conn->head_since_ms = turn ? now_ms : atomic_load(&conn->since_ms);
+    if (bytes == conn->base_bytes || unread) return false;
+    if (!conn->head_since_ms) conn->head_since_ms = now_ms;
     return now_ms - conn->head_since_ms > server->options.header_time_ms;
 }
 
@@ -91,11 +91,11 @@ static bool stalled(struct http_conn *conn, int64_t now_ms) {
 static void check_connections(struct http_server *server, int64_t now_ms) {
     for (struct http_conn *conn = server->conns; conn; conn = conn->next) {
         int phase = atomic_load_explicit(&conn->phase, memory_order_acquire);
-        uint64_t bytes;
-        bool peer_ended, tcp = phase != CONN_HANDLING && host_socket_received(conn->fd, &bytes, &peer_ended);
+        uint64_t bytes, unread;
+        bool peer_ended, tcp = phase != CONN_HANDLING && host_socket_received(conn->fd, &bytes, &unread, &peer_ended);
         bool stands = stalled(conn, now_ms);
         if (stands) series_add(server->m_stalled, 1);
-        bool slow = phase == CONN_BODY ? body_too_slow(server, conn, now_ms) : tcp && head_too_slow(server, conn, bytes, now_ms);
+        bool slow = phase == CONN_BODY ? body_too_slow(server, conn, now_ms) : tcp && head_too_slow(server, conn, bytes, unread, now_ms);
         if (!slow && !stands && !(tcp && left_behind(conn, bytes, peer_ended))) continue;
         host_socket_shutdown(conn->fd); /* libmicrohttpd sees the end and closes */
         if (slow) series_add(server->m_slow, 1);

@@ -73,6 +73,14 @@ static void near(void *context, struct http_request *r) {
     if (http_offload(http_server_of(r), answer_near, r, NULL) != OK) http_answer(r, 202, "text/plain", STR("near"));
 }
 
+/* Holds up the polling thread. */
+static _Atomic int blocking;
+static void block(void *context, struct http_request *r) {
+    atomic_fetch_add(&blocking, 1);
+    host.clock->sleep_us(host.clock->self, 1000000);
+    http_answer(r, 200, "text/plain", STR("done"));
+}
+
 static void on_gone(void *context) { atomic_fetch_add(&disconnected, 1); }
 
 static void answer_waiting(void *context) {
@@ -139,6 +147,7 @@ static const struct http_route routes[] = {
     {"GET", "/show/{name}/deep/{rest...}", show},
     {"POST", "/late", late},
     {"GET", "/race", race},
+    {"GET", "/block", block},
     {"GET", "/near", near},
     {"GET", "/hangup", wait_for_hangup},
     {"GET", "/deadline", wait_for_deadline},
@@ -477,6 +486,20 @@ static void slow_clients_are_closed(void **state) {
     assert_non_null(strstr(read_all(idle, &closed), "here"));
 }
 
+/* A connection that was silent for longer than a head may take sends its first one whole while the server is busy: that is no slow client. */
+static void heads_that_wait_for_us_are_not_slow(void **state) {
+    http_server_stop(&server, 1000);
+    start((struct http_server_options){.header_time_ms = 200, .idle_time_ms = 60000, .threads = 1});
+    int early = connect_raw(), busy = connect_raw(), before = atomic_load(&blocking);
+    usleep(400000);
+    send_raw(busy, "GET /block HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    wait_count(&blocking, before + 1);
+    send_raw(early, "GET /who HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    bool closed = false;
+    assert_non_null(strstr(read_all(early, &closed), "here"));
+    assert_non_null(strstr(read_all(busy, &closed), "done"));
+}
+
 static void bodies_together_are_limited(void **state) {
     http_server_stop(&server, 1000);
     start((struct http_server_options){.bodies_bytes_max = 100000});
@@ -620,6 +643,7 @@ int main(void) {
         cmocka_unit_test(streams_that_fail),
         cmocka_unit_test(stream_whose_reader_leaves),
         cmocka_unit_test(slow_clients_are_closed),
+        cmocka_unit_test(heads_that_wait_for_us_are_not_slow),
         cmocka_unit_test(bodies_together_are_limited),
         cmocka_unit_test(stop_lets_requests_end),
         cmocka_unit_test(addresses),
