@@ -52,7 +52,7 @@ void watch_connection(void *cls, struct MHD_Connection *mhd, void **socket_conte
     series_add(server->m_connections, -1);
 }
 
-/* Between requests, or a head coming in. A connection may be old when its first head comes. While we have not read what came, not the client is slow: we are. */
+/* Between requests, or a head coming in. A connection may be old when its first head comes. While we have not read what came, we are slow, not the client. */
 static bool head_too_slow(struct http_server *server, struct http_conn *conn, uint64_t bytes, uint64_t unread, int64_t now_ms) {
     uint32_t turn = atomic_load_explicit(&conn->turn, memory_order_relaxed);
     if (turn != conn->seen_turn) { /* first look since its last request: what came until now is the base line */
