@@ -622,11 +622,20 @@ static enum status compare_batch(struct run *run, struct err *err) {
     return st == OK ? replace_all_ends(run, choose, err) : st;
 }
 
+/* By itself: while a transaction makes a schema no other one can, and this one's is long. */
+static enum status make_schema(struct run *run, struct err *err) {
+    BUF_SCOPE(sql);
+    buf_text(&sql, "CREATE SCHEMA IF NOT EXISTS warehouse.");
+    sql_name(&sql, run->m->pub.schema);
+    return run_buf(run, &sql, NULL, err);
+}
+
 static enum status rebuild_at_once(struct run *run, struct err *err) {
     bool swap = run->swap || !run->exists;
     enum status st = stream_compute(run, run->result->rows_in, err);
     if (st == OK) st = run_sql(run, "COMMIT", NULL, err);
     if (st == OK) st = run_expect_rows(run, "temp._batch", err);
+    if (st == OK && swap) st = make_schema(run, err);
     if (st != OK) return st;
     run_take_version(run);
     st = run_sql(run, "BEGIN", NULL, err);
