@@ -92,6 +92,7 @@ enum status lake_open(const struct lake_options *options, struct lake **out, str
     mutex_init(&lake->lock);
     mutex_init(&lake->writer_lock);
     mutex_init(&lake->flush_lock);
+    parquet_readers_init(&lake->parquet_readers);
     condition_init(&lake->writer_wake);
     struct metric *const all[] = {&metric_commits, &metric_conflicts, &metric_files, &metric_snapshots, &metric_table_bytes};
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) metric_register(all[i]);
@@ -146,6 +147,7 @@ void lake_close(struct lake **lake) {
     }
     free_tables(l);
     condition_destroy(&l->writer_wake);
+    parquet_readers_destroy(&l->parquet_readers);
     mutex_destroy(&l->flush_lock);
     mutex_destroy(&l->writer_lock);
     mutex_destroy(&l->lock);

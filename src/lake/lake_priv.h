@@ -11,6 +11,7 @@
 #include "base/metrics.h"
 #include "host/thread.h"
 #include "lake/iceberg.h"
+#include "lake/parquet.h"
 #include "lake/lake.h"
 
 #define HOUR_MS INT64_C(3600000)
@@ -121,6 +122,7 @@ struct lake {
     mutex flush_lock; /* one flush at a time */
     int64_t next_maintenance_ms, next_trim_ms;
     uint64_t maintenance_rounds;
+    struct parquet_readers parquet_readers; /* of look-ups by id */
 };
 
 /* ---- table.c: versions ---- */
@@ -251,6 +253,9 @@ void publisher_start(struct lake *lake);
 /* ---- table_find.c, table_json.c ---- */
 /* read_parquet(…) of these files as the table sees them: columns by field id, missing ones NULL. */
 void table_put_files(struct buf *sql, const struct table_version *version, const struct table_file *const *files, size_t n);
+/* One event out of Parquet files, without the engine. Any other result than OK says nothing about whether it is there: ask the engine then. */
+enum status table_read_event(struct lake *lake, const struct table_version *version, const struct table_file *const *files, size_t n,
+    struct event_address address, struct buf *out, struct err *err);
 void table_put_json(json_t *json, struct buf *out); /* takes the reference */
 
 /* ---- writer.c, maintain*.c ---- */

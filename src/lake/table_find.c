@@ -1,4 +1,6 @@
-/* One event by its address: files are pruned by what the manifests say, then one or two row groups are read. */
+/* One event by its address: files are pruned by what the manifests say, then one or two row groups are read.
+ *
+ * Files that we wrote are read here (parquet.h); what that reader does not know, or finds nothing in, is asked of the engine. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,6 +9,7 @@
 #include "base/sql_quote.h"
 #include "base/times.h"
 #include "lake/lake_priv.h"
+#include "lake/parquet_event.h"
 
 static bool within(bool known, const int64_t bounds[2], int64_t value) { return !known || (value >= bounds[0] && value <= bounds[1]); }
 
@@ -53,6 +56,31 @@ static void put_query(
     buf_text(sql, " LIMIT 1");
 }
 
+/* ---- without the engine ---- */
+
+static bool has_bronze_columns(const struct table_version *v) {
+    bool same = v->columns_n == bronze_columns_n;
+    for (size_t i = 0; same && i < bronze_columns_n; i++)
+        same = !strcmp(v->columns[i].name, bronze_columns[i].name) && !strcmp(v->columns[i].type, bronze_columns[i].type);
+    return same;
+}
+
+/* OK: the row is in `out`. Else nothing is said about whether there is one. */
+enum status table_read_event(struct lake *lake, const struct table_version *v, const struct table_file *const *files, size_t n, struct event_address a,
+    struct buf *out, struct err *err) {
+    must(v && out);
+    if (!has_bronze_columns(v)) return err_set(err, E_UNSUPPORTED, "%s.%s has other columns than a stream's table", v->schema, v->name);
+    enum status s = err_set(err, E_NOT_FOUND, "no file has the row");
+    for (size_t i = 0; i < n; i++) {
+        s = parquet_read_event(lake->o.host->fs, &lake->parquet_readers, files[i]->path, v->columns, v->columns_n, a, out, err);
+        if (!s) return OK;
+        if (s != E_NOT_FOUND) return s;
+    }
+    return s;
+}
+
+/* ---- both ways ---- */
+
 static enum status find_in(struct lake *lake, const struct table_version *v, struct event_address a, struct buf *out, struct err *err) {
     must(v);
     if (v->unreadable) return err_set(err, E_UNSUPPORTED, "%s", v->unreadable);
@@ -64,6 +92,7 @@ static enum status find_in(struct lake *lake, const struct table_version *v, str
         for (size_t k = 0; k < v->parts[i]->n; k++)
             if (may_hold(&v->parts[i]->files[k], a, has_offsets)) files[n++] = &v->parts[i]->files[k];
     if (!n) return err_set(err, E_NOT_FOUND, "no such event in %s.%s", v->schema, v->name);
+    if (table_read_event(lake, v, files, n, a, out, NULL) == OK) return OK;
     BUF_SCOPE(sql);
     BUF_SCOPE(rows);
     put_query(&sql, v, files, n, a, has_offsets);
