@@ -82,7 +82,7 @@ static struct range_spec *spec_of_table(const struct statement *s, uint64_t stre
         }
         struct range_spec *spec = spec_new();
         spec->name = arena_strdup(spec->arena, t->name);
-        spec->range = (struct log_range){.stream = t->stream, .from = t->log_from, .to = s->request.durable};
+        spec->range = (struct log_range){.stream = t->stream, .from = t->log_from, .to = s->request.durable, .checked_lately = true};
         spec->starts = copy_offsets(spec->arena, t->log_offsets, t->log_offsets_n);
         spec->starts_n = t->log_offsets_n;
         return spec;

@@ -1,5 +1,5 @@
 /* The engine's view: segments mapped read-only, one index of frames per stream in blocks that only grow, so that a scan can hold its part of the index without
- * copying it while the index goes on. Checksums are verified once per scan, when a cursor enters a frame. */
+ * copying it while the index goes on. Checksums are verified when a cursor enters a frame: in each scan, or, where the scan allows it, once in a while. */
 #include "stream/log_view.h"
 
 #include <inttypes.h>
@@ -15,6 +15,7 @@
 
 #define BLOCK_FRAMES 1024u
 #define CHUNK_RECORDS 2048u
+#define CHECKED_TICK_MS 16384 /* a checksum that was good within this and the tick before is not computed again */
 #define PATH_BYTES 4096
 
 struct view_segment {
@@ -30,7 +31,8 @@ struct view_segment {
 struct frame_ref {
     log_position position;
     uint32_t count;
-    uint16_t partition, reserved;
+    uint16_t partition;
+    _Atomic uint16_t checked; /* tick in which the checksum was last found good; 0: never */
 };
 
 struct view_block {
@@ -65,6 +67,7 @@ struct log_scan {
     uint64_t *start_offsets;
     uint16_t start_offsets_n;
     int64_t from_ms, to_ms;
+    uint16_t tick; /* now; 0: every checksum is computed */
     uint64_t records;
     _Atomic size_t next;
 };
@@ -340,7 +343,7 @@ static uint64_t first_received(struct log_view *view, const struct view_stream *
     return low;
 }
 
-static const struct frame_ref *scan_frame(const struct log_scan *scan, size_t i) {
+static struct frame_ref *scan_frame(const struct log_scan *scan, size_t i) {
     size_t at = scan->first + i;
     must(i < scan->n);
     return &scan->blocks[at / BLOCK_FRAMES]->frames[at % BLOCK_FRAMES];
@@ -383,6 +386,7 @@ enum status log_scan_begin(struct log_view *view, const struct log_range *range,
     if (scan->start_offsets_n) memcpy(scan->start_offsets, range->start_offsets, scan->start_offsets_n * sizeof *scan->start_offsets);
     scan->from_ms = range->from_ms;
     scan->to_ms = range->to_ms;
+    if (range->checked_lately) scan->tick = (uint16_t)(host_monotonic_ms(&view->host) / CHECKED_TICK_MS % UINT16_MAX + 1);
     *out = scan;
     return OK;
 }
@@ -410,9 +414,17 @@ void log_cursor_begin(struct log_cursor *cursor, struct log_chunk chunk) {
 
 static uint64_t start_offset(const struct log_scan *scan, uint16_t partition) { return partition < scan->start_offsets_n ? scan->start_offsets[partition] : 0; }
 
-/* Enters the frame if it has wanted records. */
-/* Only frames that have wanted records pay for their checksum. */
-static enum status enter(struct log_scan *scan, struct log_cursor *cursor, const struct frame_ref *ref, struct err *err) {
+/* Queries come many a second and read the same tail: what one of them has just checked, the next need not. Ticks are 1 to UINT16_MAX, then 1 again. */
+static bool checksum_good(const struct log_scan *scan, struct frame_ref *ref, const char *frame, const struct frame_header *h, uint32_t salt) {
+    uint16_t checked = atomic_load_explicit(&ref->checked, memory_order_relaxed), before = scan->tick > 1 ? scan->tick - 1 : UINT16_MAX;
+    if (scan->tick && checked && (checked == scan->tick || checked == before)) return true;
+    if (!frame_crc_good(frame, h, salt)) return false;
+    if (scan->tick) atomic_store_explicit(&ref->checked, scan->tick, memory_order_relaxed);
+    return true;
+}
+
+/* Enters the frame if it has wanted records; only such frames pay for their checksum. */
+static enum status enter(struct log_scan *scan, struct log_cursor *cursor, struct frame_ref *ref, struct err *err) {
     const struct view_segment *s = view_find(scan->segments, scan->segments_n, position_segment(ref->position));
     must(s != NULL);
     uint64_t at = position_at(ref->position);
@@ -422,7 +434,8 @@ static enum status enter(struct log_scan *scan, struct log_cursor *cursor, const
         return err_set(err, E_CORRUPT, "log segment %u is damaged at byte %" PRIu64, s->number, at);
     if (h->base_offset + h->count <= start_offset(scan, h->partition)) return OK;
     if ((scan->from_ms || scan->to_ms) && (h->received_ms < scan->from_ms || h->received_ms >= scan->to_ms)) return OK;
-    if (!frame_crc_good(frame, h, s->salt)) return err_set(err, E_CORRUPT, "log segment %u is damaged at byte %" PRIu64 ": wrong checksum", s->number, at);
+    if (!checksum_good(scan, ref, frame, h, s->salt))
+        return err_set(err, E_CORRUPT, "log segment %u is damaged at byte %" PRIu64 ": wrong checksum", s->number, at);
     record_walk_begin(&cursor->walk, frame, h);
     cursor->position = ref->position;
     cursor->inside = true;

@@ -22,6 +22,7 @@ struct log_range {
     const uint64_t *start_offsets; /* per partition: records below are left out (they are in the lake). NULL: none */
     uint16_t start_offsets_n;
     int64_t from_ms, to_ms; /* received_at in [from_ms, to_ms); 0, 0: all */
+    bool checked_lately; /* a frame whose checksum was found good within the last half minute is not checked again; for queries, not for what lands */
 };
 
 /* A scan fixes its list of frames at once; segments stay open until it ends even when they are deleted meanwhile. */

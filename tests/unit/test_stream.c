@@ -730,6 +730,63 @@ static void watchers_are_called_once(void **state) {
 
 /* ---- the view ---- */
 
+/* Records up to the first frame that cannot be read; *failed: there was one. */
+static uint64_t view_read(struct log_view *view, struct log_range range, bool *failed) {
+    struct log_scan *scan = NULL;
+    struct log_chunk chunk;
+    uint64_t n = 0;
+    *failed = false;
+    assert_int_equal(log_scan_begin(view, &range, &scan, NULL), OK);
+    while (!*failed && log_scan_chunk(scan, &chunk)) {
+        struct log_cursor cursor;
+        struct stored_record r;
+        bool got = true;
+        log_cursor_begin(&cursor, chunk);
+        while (!*failed && got) {
+            *failed = log_cursor_next(scan, &cursor, &r, &got, NULL) != OK;
+            n += !*failed && got;
+        }
+    }
+    log_scan_end(&scan);
+    return n;
+}
+
+/* What was checked lately is not checked again, but what was never good is found bad each time. */
+static void the_view_never_trusts_what_it_has_not_checked(void **state) {
+    struct fixture f;
+    fixture_begin(&f, 20);
+    fixture_open(&f);
+    append_filler(&f, 1, 5);
+    log_position middle = stream_durable(f.log);
+    append_filler(&f, 1, 5);
+    log_position end = stream_durable(f.log);
+    assert_int_equal(position_segment(middle), position_segment(end));
+    struct log_range first_half = {.stream = 1, .to = middle, .checked_lately = true}, all = {.stream = 1, .to = end, .checked_lately = true};
+    struct log_view *view = NULL;
+    bool failed;
+    assert_int_equal(log_view_open(DIR, &f.host, &view, &f.err), OK);
+    assert_int_equal(log_view_advance(view, 0, end, &f.err), OK);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(view_read(view, i ? all : first_half, &failed), i ? 10 : 5);
+        assert_false(failed);
+    }
+    log_view_close(&view);
+    char path[128];
+    int file;
+    snprintf(path, sizeof path, "%s/%016u.seg", DIR, position_segment(middle));
+    assert_int_equal(f.host.fs->open(f.host.fs->self, path, FS_READ | FS_WRITE, &file, &f.err), OK);
+    assert_int_equal(f.host.fs->pwrite(f.host.fs->self, file, "?", 1, position_at(middle) + 100, &f.err), OK); /* within the next group's first record */
+    f.host.fs->close(f.host.fs->self, file);
+    assert_int_equal(log_view_open(DIR, &f.host, &view, &f.err), OK);
+    assert_int_equal(log_view_advance(view, 0, end, &f.err), OK);
+    for (int i = 0; i < 3; i++) {
+        uint64_t n = view_read(view, all, &failed);
+        assert_true(failed && n == 5);
+    }
+    log_view_close(&view);
+    fixture_end(&f);
+}
+
 static uint64_t view_count(struct fixture *f, struct log_view *view, struct log_range range) {
     struct log_scan *scan = NULL;
     struct log_chunk chunk;
@@ -829,6 +886,7 @@ int main(void) {
         cmocka_unit_test(state_says_what_is_not_landed),
         cmocka_unit_test(reading_pages_through),
         cmocka_unit_test(watchers_are_called_once),
+        cmocka_unit_test(the_view_never_trusts_what_it_has_not_checked),
         cmocka_unit_test(the_view_sees_what_is_durable),
     };
     return cmocka_run_group_tests_name("stream", tests, NULL, NULL);
