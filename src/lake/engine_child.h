@@ -185,6 +185,8 @@ enum status sql_parse(struct session *session, struct str sql, struct json_t **t
 enum status sql_check(const struct json_t *tree, struct str sql, const struct child_table *const *tables, size_t tables_n, struct err *err);
 /* SHOW TABLES, SHOW ALL TABLES: answered by a statement of our own. */
 bool sql_is_show_tables(const struct json_t *tree);
+/* sql_point.c: whether the statement can only give one row of the stream's table, by an id that it names, which was received then. */
+bool sql_wants_one_event(const struct json_t *tree, const struct engine_table *table, int64_t *received_ms);
 /* EXPLAIN [ANALYZE] in front: returns "EXPLAIN " or "EXPLAIN ANALYZE " and moves *sql behind it; "" for others. */
 const char *sql_cut_explain(struct str *sql);
 

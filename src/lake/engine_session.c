@@ -14,6 +14,7 @@ struct view_state {
     uint64_t serial; /* child_table.serial; 0: none yet */
     bool tail; /* with the log's part */
     bool schema_made;
+    int64_t only_ms; /* limited to rows received then; -1: all */
 };
 
 /* ---- errors ---- */
@@ -320,7 +321,7 @@ static void put_limits(struct buf *sql, const struct work_table *w) {
     }
 }
 
-static void put_view(struct buf *sql, const struct child_table *table, bool plain, bool tail) {
+static void put_view(struct buf *sql, const struct child_table *table, bool plain, bool tail, int64_t only_ms) {
     const struct engine_table *t = &table->definition;
     const char *first = t->files_n && tail ? "_stream" : NULL; /* count(*) over a UNION reads its first column: let it be the constant one, not the ids */
     if (first) {
@@ -331,6 +332,8 @@ static void put_view(struct buf *sql, const struct child_table *table, bool plai
         put_files(sql, t, plain, first);
         if (table->work) {
             put_limits(sql, table->work);
+        } else if (only_ms >= 0) {
+            buf_printf(sql, " WHERE _received_at = make_timestamptz(%lld)", (long long)only_ms * 1000);
         }
     }
     if (first) {
@@ -368,7 +371,8 @@ static enum status has_tail(struct session *session, const struct child_table *t
     return st;
 }
 
-static enum status make_view(struct session *session, struct child_table *table, struct err *err) {
+/* only_ms: see view_state. */
+static enum status make_view(struct session *session, struct child_table *table, int64_t only_ms, struct err *err) {
     const struct engine_table *t = &table->definition;
     must(table->serial && session->statement);
     if (t->unreadable) {
@@ -382,7 +386,7 @@ static enum status make_view(struct session *session, struct child_table *table,
     struct view_state *state = map_get(session->views, buf_view(&key));
     bool tail = false;
     enum status st = table->body ? OK : has_tail(session, table, &tail, err);
-    if (st != OK || (state && state->serial == table->serial && state->tail == tail && !table->is_model_view)) {
+    if (st != OK || (state && state->serial == table->serial && state->tail == tail && state->only_ms == only_ms && !table->is_model_view)) {
         return st;
     }
     if (!state) {
@@ -404,7 +408,7 @@ static enum status make_view(struct session *session, struct child_table *table,
     if (table->body) {
         buf_text(&sql, table->body);
     } else {
-        put_view(&sql, table, files_are_plain(session, table), tail);
+        put_view(&sql, table, files_are_plain(session, table), tail, only_ms);
     }
     st = session_run(session, buf_cstr(&sql), err);
     if (st != OK) {
@@ -413,6 +417,7 @@ static enum status make_view(struct session *session, struct child_table *table,
     state->schema_made = true;
     state->serial = table->serial;
     state->tail = tail;
+    state->only_ms = only_ms;
     return OK;
 }
 
@@ -464,7 +469,7 @@ static enum status make_model_view(struct session *session, struct statement *s,
     if (st != OK) {
         return err_prefix(err, "%s.%s", table->definition.schema, table->definition.name);
     }
-    return make_view(session, table, err);
+    return make_view(session, table, -1, err);
 }
 
 /* Rows that may be older than a reader would think. */
@@ -496,7 +501,11 @@ static enum status make_views(struct session *session, struct statement *s, cons
             continue;
         }
         note_old(s, table);
-        enum status st = table->is_model_view ? make_model_view(session, s, table, depth, err) : make_view(session, table, err);
+        int64_t only_ms = -1;
+        if (!depth && !table->body) {
+            sql_wants_one_event(tree, &table->definition, &only_ms);
+        }
+        enum status st = table->is_model_view ? make_model_view(session, s, table, depth, err) : make_view(session, table, only_ms, err);
         if (st != OK) {
             return st;
         }
@@ -513,7 +522,7 @@ enum status session_make_work_views(struct session *session, struct statement *s
     for (size_t i = 0; i < s->request.work_n; i++) {
         const struct work_table *w = &s->request.work[i];
         struct child_table table = {.serial = 1, .definition = w->table, .work = w, .shape = w->from_us ? SHAPE_OTHER : SHAPE_UNKNOWN};
-        enum status st = make_view(session, &table, err);
+        enum status st = make_view(session, &table, -1, err);
         if (st != OK) {
             return st;
         }

@@ -375,3 +375,31 @@ def test_limited_functions_are_what_they_were(p):
     assert row == {"i": "0.89", "j": 0.0, "a": "ababab", "b": None, "c": "007", "d": "700", "e": 3, "f": 1, "g": [1, 1], "h": "zz"}
     for query in ("SELECT system.main.repeat('x', 3)", "SELECT main.levenshtein('a', 'b')"):
         refused(p, query, 403)
+
+
+def test_one_event_by_its_id(p):
+    """Its view is limited to the time that the id holds; a statement that looks at other rows too must not be."""
+    ids = [p.post("orders", {"k": str(i)}).json()["ids"][0] for i in range(20)]
+    assert p.request("POST", "/v1/flush").status_code == 200
+    ids.append(p.post("orders", {"k": "in the log"}).json()["ids"][0])
+    table = "bronze.orders"
+    for wanted in (ids[7], ids[-1]):
+        for where in (f"_event_id = '{wanted}'", f"'{wanted.upper()}'::UUID = _event_id AND payload IS NOT NULL", f"{table}._event_id = '{wanted}'"):
+            for column in ("_event_id", "'other' AS _event_id", "payload"):
+                assert len(p.sql(f"SELECT {column} FROM {table} WHERE {where}")) == 1, (where, column)
+        plan = ask(p, f"EXPLAIN SELECT payload FROM {table} WHERE _event_id = '{wanted}'", format="table").text
+        plan = plan.replace("│", "").replace("\n", "").replace(" ", "")
+        assert "_received_at=" in plan or (wanted == ids[-1] and "EMPTY_RESULT" in plan), plan  # no file can have the newest
+        others = {
+            f"SELECT count(*) AS n FROM {table}": 21,
+            f"SELECT count(*) AS n FROM {table} WHERE _event_id = '{wanted}' OR true": 21,
+            f"SELECT count(*) AS n FROM {table} WHERE NOT (_event_id = '{wanted}')": 20,
+            f"SELECT count(*) AS n FROM {table} WHERE _event_id >= '{ids[0]}'": 21,
+            f"SELECT (SELECT count(*) FROM {table}) AS n FROM {table} WHERE _event_id = '{wanted}'": 21,
+            f"SELECT count(*) AS n FROM {table} WHERE EXISTS (SELECT 1 FROM {table} WHERE _event_id = '{wanted}')": 21,
+            f"SELECT count(*) AS n FROM {table} a LEFT JOIN (SELECT * FROM {table} WHERE _event_id = '{wanted}') b USING (_event_id)": 21,
+            f"WITH a AS (FROM {table}), b AS (FROM {table} WHERE _event_id = '{wanted}') SELECT count(*) AS n FROM a, b": 21,
+            f"SELECT count(*) AS n FROM {table} WHERE _event_id = '{ids[0][:-6]}ffffc0'": 0,
+        }
+        for query, n in others.items():
+            assert p.sql(query) == [{"n": n}], query
