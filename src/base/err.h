@@ -53,8 +53,9 @@ enum status err_set_errno(struct err *err, int error_number, const char *format,
 enum status err_prefix(struct err *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #if defined(__clang_analyzer__) && !defined(CUPEL_ERR_C) /* clang-tidy sees one file at a time: let it know that these never return OK */
-#define err_set(err, status, ...) (status)
-#define err_set_errno(err, error_number, ...) (E_IO)
+void err_seen(struct err *err, int number, ...); /* fills it, and counts what the message is made of as used */
+#define err_set(err, status, ...) (err_seen((err), (status), __VA_ARGS__), (status))
+#define err_set_errno(err, error_number, ...) (err_seen((err), (error_number), __VA_ARGS__), E_IO)
 #endif
 
 const char *status_name(enum status status); /* "E_INVALID" */

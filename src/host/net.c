@@ -56,21 +56,20 @@ static enum status listen_unix(const char *address, const char *path, int backlo
 }
 
 static void describe(int fd, char actual[HOST_ADDRESS_MAX]) {
-    struct sockaddr_storage s;
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } s = {0};
     socklen_t n = sizeof s;
     char text[INET6_ADDRSTRLEN] = "?";
-    unsigned port = 0;
-    if (getsockname(fd, (struct sockaddr *)&s, &n) == 0 && s.ss_family == AF_INET6) {
-        const struct sockaddr_in6 *a = (const struct sockaddr_in6 *)&s;
-        inet_ntop(AF_INET6, &a->sin6_addr, text, sizeof text);
-        port = ntohs(a->sin6_port);
-        snprintf(actual, HOST_ADDRESS_MAX, "[%s]:%u", text, port);
+    if (getsockname(fd, &s.any, &n) == 0 && s.any.sa_family == AF_INET6) {
+        inet_ntop(AF_INET6, &s.v6.sin6_addr, text, sizeof text);
+        snprintf(actual, HOST_ADDRESS_MAX, "[%s]:%u", text, (unsigned)ntohs(s.v6.sin6_port));
         return;
     }
-    const struct sockaddr_in *a = (const struct sockaddr_in *)&s;
-    inet_ntop(AF_INET, &a->sin_addr, text, sizeof text);
-    port = ntohs(a->sin_port);
-    snprintf(actual, HOST_ADDRESS_MAX, "%s:%u", text, port);
+    inet_ntop(AF_INET, &s.v4.sin_addr, text, sizeof text);
+    snprintf(actual, HOST_ADDRESS_MAX, "%s:%u", text, (unsigned)ntohs(s.v4.sin_port));
 }
 
 /* "host:port" and "[v6]:port" into two texts; false when it is neither. */

@@ -278,7 +278,7 @@ static void *monitor_run(void *argument) {
     engine->renewing = false;
     while (engine->calls) {
         struct engine_call *call = engine->calls;
-        call_unlink(engine, call);
+        call_unlink(engine, call); /* NOLINT(clang-analyzer-unix.Malloc): what was freed is not in the list any more */
         if (call->closed) {
             call_free(call);
         }
@@ -783,7 +783,7 @@ enum status engine_rows(struct engine *engine, const struct engine_view *view, c
     BUF_SCOPE(rows);
     rows.limit = ROWS_BYTES_MAX;
     while (st == OK && buf_reserve(&rows, 65536)) {
-        size_t got;
+        size_t got = 0;
         st = engine_call_read(call, rows.p + rows.n, 65536, &got, err);
         if (st != OK || !got) {
             break;

@@ -115,18 +115,15 @@ static duckdb_value number_value(struct str text) {
         return duckdb_create_int64(small);
     }
     bool negative = text.n && text.p[0] == '-', exact = true;
-    unsigned digits = 0, scale = 0;
+    unsigned digits = 0;
     __int128 value = 0;
     for (size_t i = negative; i < text.n && exact; i++) {
-        if (text.p[i] == '.') {
-            scale = 1;
-            continue;
-        }
+        if (text.p[i] == '.') continue;
         exact = text.p[i] >= '0' && text.p[i] <= '9' && ++digits <= 38;
         value = value * 10 + (text.p[i] - '0');
     }
     const char *point = memchr(text.p, '.', text.n);
-    scale = point ? (unsigned)(text.p + text.n - point - 1) : 0;
+    unsigned scale = point ? (unsigned)(text.p + text.n - point - 1) : 0;
     if (!exact) {
         str_to_double(text, &approximate);
         return duckdb_create_double(approximate);
