@@ -67,6 +67,7 @@ def test_sales_by_day(plain, lines):
     assert got == {day: [*values[:4], len(values[4])] for day, values in wanted.items()}
 
 
+@pytest.mark.slow
 def test_units_of_30_days(plain, lines):
     by_code = defaultdict(lambda: defaultdict(int))
     for line, quantity, _ in kept(lines):
