@@ -157,11 +157,21 @@ class Project:
 
     def wait_working(self, cpu_s=1):
         """Until the engine has worked on a call for so long: beyond the moment in which a query is given to the next one when this one dies. Its process id."""
-        wait_until(lambda: self.metrics()["cupel_engine_calls_running"] >= 1, what="a call of the engine")
-        (engine,) = self.engine_pids()
-        before = cpu_seconds(engine)
-        wait_until(lambda: cpu_seconds(engine) >= before + cpu_s, what="the engine is at work")
-        return engine
+        began = {}
+
+        def working():
+            if self.metrics()["cupel_engine_calls_running"] < 1:
+                return None
+            for pid in self.engine_pids():  # none while a call waits for an engine that is being started
+                try:
+                    used = cpu_seconds(pid)
+                except FileNotFoundError:
+                    continue
+                if used >= began.setdefault(pid, used) + cpu_s:
+                    return pid
+            return None
+
+        return wait_until(working, what="the engine is at work")
 
     def kill_engine(self):
         """SIGKILL to the engine process; False when none runs."""
