@@ -284,6 +284,6 @@ void node_flow_load_again(struct node *node) {
 }
 
 void node_revert_flow(struct node *node) {
-    struct schedule *schedule;
+    struct schedule *schedule = NULL;
     if (node_flow(node, NULL, &schedule, NULL) == OK) (void)schedule_configure(schedule, node->config, NULL);
 }
