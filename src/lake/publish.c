@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/sql_quote.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "lake/lake_priv.h"
@@ -57,29 +58,11 @@ struct publication {
 
 /* ---- asking the warehouse ---- */
 
-static void put_name(struct buf *sql, const char *name) {
-    buf_char(sql, '"');
-    for (; *name; name++) {
-        if (*name == '"') buf_char(sql, '"');
-        buf_char(sql, *name);
-    }
-    buf_char(sql, '"');
-}
-
-static void put_text(struct buf *sql, const char *text) {
-    buf_char(sql, '\'');
-    for (; *text; text++) {
-        if (*text == '\'') buf_char(sql, '\'');
-        buf_char(sql, *text);
-    }
-    buf_char(sql, '\'');
-}
-
 static void put_table(struct buf *sql, const struct publication *p) {
     buf_text(sql, "warehouse.");
-    put_name(sql, p->schema);
+    sql_quote_name(sql, str_of(p->schema));
     buf_char(sql, '.');
-    put_name(sql, p->name);
+    sql_quote_name(sql, str_of(p->name));
 }
 
 static enum status ask(struct engine_work *work, const char *sql, json_t **rows, struct err *err) {
@@ -96,7 +79,7 @@ static enum status ask_origin(struct publication *p, struct err *err) {
     buf_text(&sql,
         "SELECT (SELECT max(id) FROM warehouse.cupel.identity) AS id, max(version) AS newest FROM warehouse.cupel.changes "
         "WHERE table_name = ");
-    put_text(&sql, arena_printf(p->arena, "%s.%s", p->schema, p->name));
+    sql_quote_text(&sql, str_of(arena_printf(p->arena, "%s.%s", p->schema, p->name)));
     json_t *rows = NULL;
     enum status s = ask(p->work, buf_cstr(&sql), &rows, err);
     const json_t *row = json_array_get(rows, 0);
@@ -117,7 +100,7 @@ static enum status ask_state(struct publication *p, struct err *err) {
         "SELECT coalesce(max(version), -1) AS version, coalesce(bool_or(payload->>'rebuilt' = 'true'), false) AS rebuilt, "
         "coalesce(bool_or((payload->>'deleted') IS NULL OR (payload->>'deleted')::BIGINT > 0), false) AS deleted "
         "FROM warehouse.cupel.outbox WHERE kind = 'lake' AND target = ");
-    put_text(&sql, arena_printf(p->arena, "%s.%s", p->schema, p->name));
+    sql_quote_text(&sql, str_of(arena_printf(p->arena, "%s.%s", p->schema, p->name)));
     buf_printf(&sql, " AND version > %" PRId64, p->have);
     json_t *rows = NULL;
     enum status s = ask(p->work, buf_cstr(&sql), &rows, err);
@@ -135,9 +118,9 @@ static enum status ask_state(struct publication *p, struct err *err) {
 static enum status ask_columns(struct publication *p, struct engine_column **out, size_t *n, struct err *err) {
     BUF_SCOPE(sql);
     buf_printf(&sql, "SELECT columns FROM (%s) WHERE kind = 'table' AND schema = ", engine_tables_sql);
-    put_text(&sql, p->schema);
+    sql_quote_text(&sql, str_of(p->schema));
     buf_text(&sql, " AND name = ");
-    put_text(&sql, p->name);
+    sql_quote_text(&sql, str_of(p->name));
     json_t *rows = NULL;
     enum status s = ask(p->work, buf_cstr(&sql), &rows, err);
     const json_t *list = json_object_get(json_array_get(rows, 0), "columns");
@@ -291,7 +274,7 @@ static enum status write_range(struct publication *p, const struct range *r, str
     buf_text(&sql, "SELECT ");
     for (size_t i = 0; i < p->columns_n; i++) {
         buf_text(&sql, i ? ", " : "");
-        put_name(&sql, p->columns[i].name);
+        sql_quote_name(&sql, str_of(p->columns[i].name));
     }
     buf_text(&sql, " FROM ");
     put_table(&sql, p);
@@ -404,7 +387,7 @@ static enum status open_copy(struct publication *p, struct err *err) {
 static enum status clear_outbox(struct publication *p, int64_t version, struct err *err) {
     BUF_SCOPE(sql);
     buf_text(&sql, "DELETE FROM warehouse.cupel.outbox WHERE kind = 'lake' AND target = ");
-    put_text(&sql, arena_printf(p->arena, "%s.%s", p->schema, p->name));
+    sql_quote_text(&sql, str_of(arena_printf(p->arena, "%s.%s", p->schema, p->name)));
     buf_printf(&sql, " AND version <= %" PRId64, version);
     return engine_work_run(p->work, buf_cstr(&sql), NULL, NULL, err);
 }

@@ -34,11 +34,11 @@ static bool keeps_id(const struct flow_model *model) {
 static void put_select(struct buf *sql, const struct trace *t, const char *schema, const char *name, const char *full, const char *reason) {
     if (sql->n) buf_text(sql, " UNION ALL ");
     buf_text(sql, "SELECT ");
-    put_sql_text(sql, str_of(full));
+    sql_quote_text(sql, str_of(full));
     buf_printf(sql, " AS \"table\", count(*) AS rows, %s AS reason FROM ", reason);
-    put_sql_name(sql, str_of(schema));
+    sql_quote_name(sql, str_of(schema));
     buf_char(sql, '.');
-    put_sql_name(sql, str_of(name));
+    sql_quote_name(sql, str_of(name));
     buf_printf(sql, " WHERE _event_id = '%.36s'", t->id);
 }
 

@@ -135,7 +135,7 @@ static enum status mark_of_model(struct node *node, const char *table, uint64_t 
     BUF_SCOPE(rows);
     struct str value;
     buf_text(&sql, "SELECT coalesce(max(version), 0) AS v FROM cupel.changes WHERE table_name = ");
-    put_sql_text(&sql, str_of(table));
+    sql_quote_text(&sql, str_of(table));
     enum status status = node_rows(node, buf_cstr(&sql), &rows, err);
     if (status != OK) return status;
     bool read = json_raw_at(str_trim(buf_view(&rows)), STR("0.v"), &value) && str_to_u64(value, out);

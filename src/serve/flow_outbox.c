@@ -74,7 +74,7 @@ static void note_refusal(struct outcome *outcome, const char *stream, struct str
         LOG_VIEW("key", key), LOG_STR("error", err->text), NULL);
     series_add(metric_series(&metric_refused, stream), 1);
     buf_printf(&outcome->refused, "%s(" STR_FMT ", ", outcome->refused_n++ ? ", " : "", STR_ARG(id));
-    put_sql_text(&outcome->refused, str_of(err->text));
+    sql_quote_text(&outcome->refused, str_of(err->text));
     buf_char(&outcome->refused, ')');
 }
 

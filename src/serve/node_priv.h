@@ -7,6 +7,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/json.h"
+#include "base/sql_quote.h"
 #include "config/config.h"
 #include "host/host.h"
 #include "host/thread.h"
@@ -85,9 +86,6 @@ void body_close(struct body **body);
 bool body_text(struct body *body, const char *path, struct str *out); /* copied into the request's arena; scalars of any kind */
 enum status body_number(struct body *body, const char *path, int64_t fallback, int64_t min, int64_t max, int64_t *out, struct err *err);
 
-/* SQL texts: 'it''s' and "a""b". */
-void put_sql_text(struct buf *out, struct str text);
-void put_sql_name(struct buf *out, struct str name);
 /* Our own SQL over one pinned, consistent view; all rows as one JSON array. */
 enum status node_rows(struct node *node, const char *sql, struct buf *out, struct err *err);
 

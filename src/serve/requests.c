@@ -179,19 +179,6 @@ enum status body_number(struct body *body, const char *path, int64_t fallback, i
 
 /* ---- SQL ---- */
 
-static void quoted(struct buf *out, struct str text, char quote) {
-    buf_char(out, quote);
-    for (size_t i = 0; i < text.n; i++) {
-        if (text.p[i] == quote) buf_char(out, quote);
-        buf_char(out, text.p[i]);
-    }
-    buf_char(out, quote);
-}
-
-void put_sql_text(struct buf *out, struct str text) { quoted(out, text, '\''); }
-
-void put_sql_name(struct buf *out, struct str name) { quoted(out, name, '"'); }
-
 enum status node_rows(struct node *node, const char *sql, struct buf *out, struct err *err) {
     struct lake_pin *pin;
     enum status status = lake_pin(node->lake, &pin, err);

@@ -146,7 +146,7 @@ static enum status count_bronze(struct node *node, struct arena *arena, const st
     BUF_SCOPE(sql);
     BUF_SCOPE(rows);
     buf_text(&sql, "SELECT CAST(epoch_ms(date_trunc('hour', _received_at AT TIME ZONE 'UTC')) AS BIGINT) AS hour_ms, count(*) AS n FROM bronze.");
-    put_sql_name(&sql, str_of(stream->name));
+    sql_quote_name(&sql, str_of(stream->name));
     buf_text(&sql, " GROUP BY 1 ORDER BY 1");
     enum status status = node_rows(node, buf_cstr(&sql), &rows, err);
     if (status == OK) status = take_counts(arena, a, str_trim(buf_view(&rows)), err);

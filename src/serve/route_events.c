@@ -230,11 +230,11 @@ static void stream_sql(struct buf *sql, const struct listing *listing, const str
     struct event_address address;
     if (sql->n) buf_text(sql, " UNION ALL ");
     buf_text(sql, "(SELECT _event_id, _received_at, ");
-    put_sql_text(sql, str_of(stream->name));
+    sql_quote_text(sql, str_of(stream->name));
     buf_text(sql, " AS stream, _partition, _offset, _source, _key, ");
     landed_sql(sql, state);
     buf_text(sql, " AS landed, coalesce(strlen(payload), octet_length(_body)) AS size_bytes FROM bronze.");
-    put_sql_name(sql, str_of(stream->name));
+    sql_quote_name(sql, str_of(stream->name));
     buf_printf(sql, " WHERE _received_at >= make_timestamptz(%lld)", (long long)listing->since_us);
     if (listing->has_before && event_id_read(listing->before, &address)) {
         char text[EVENT_ID_TEXT];

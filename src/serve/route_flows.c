@@ -146,7 +146,7 @@ static enum status model_runs(struct node *node, struct str model, int64_t limit
     buf_text(&sql, "SELECT " RUN_COLUMNS " FROM cupel.runs");
     if (model.n) {
         buf_text(&sql, " WHERE model = ");
-        put_sql_text(&sql, model);
+        sql_quote_text(&sql, model);
     }
     buf_printf(&sql, " ORDER BY started_at DESC, version DESC LIMIT %lld", (long long)limit);
     return node_rows(node, buf_cstr(&sql), out, err);
@@ -180,13 +180,13 @@ static enum status show_model_run(struct node *node, struct str id, struct buf *
     BUF_SCOPE(checks);
     struct str row;
     buf_text(&sql, "SELECT " RUN_COLUMNS ", sql FROM cupel.runs WHERE run_id = ");
-    put_sql_text(&sql, id);
+    sql_quote_text(&sql, id);
     enum status status = node_rows(node, buf_cstr(&sql), &rows, err);
     if (status != OK) return status;
     if (!json_raw_at(str_trim(buf_view(&rows)), STR("0"), &row)) return err_set(err, E_NOT_FOUND, "there is no run " STR_FMT, STR_ARG(str_head(id, 80)));
     buf_clear(&sql);
     buf_text(&sql, "SELECT * FROM cupel.checks WHERE run_id = ");
-    put_sql_text(&sql, id);
+    sql_quote_text(&sql, id);
     buf_text(&sql, " ORDER BY expectation, column_name");
     status = node_rows(node, buf_cstr(&sql), &checks, err);
     if (status != OK) return status;
@@ -211,7 +211,7 @@ static enum status show_run(struct node *node, struct http_request *r, struct bu
 static void put_copies(struct buf *sql, const char *const *names, size_t n) {
     for (size_t i = 0; i < n; i++) {
         buf_text(sql, " UNION SELECT ");
-        put_sql_text(sql, str_of(names[i]));
+        sql_quote_text(sql, str_of(names[i]));
     }
 }
 
@@ -232,7 +232,7 @@ static enum status orphans(struct node *node, struct buf *out, size_t *n, struct
     buf_text(&sql, ") WHERE model NOT IN (''");
     for (size_t i = 0; i < models_n; i++) {
         buf_text(&sql, ", ");
-        put_sql_text(&sql, str_of(models[i]->full));
+        sql_quote_text(&sql, str_of(models[i]->full));
     }
     buf_text(&sql, ") ORDER BY model");
     status = node_rows(node, buf_cstr(&sql), out, err);
@@ -244,9 +244,9 @@ static enum status orphans(struct node *node, struct buf *out, size_t *n, struct
 
 static void drop_table(struct buf *sql, const char *schema, const char *name) {
     buf_text(sql, "DROP TABLE IF EXISTS warehouse.");
-    put_sql_name(sql, str_of(schema));
+    sql_quote_name(sql, str_of(schema));
     buf_char(sql, '.');
-    put_sql_name(sql, str_of(name));
+    sql_quote_name(sql, str_of(name));
     buf_text(sql, ";\n");
 }
 
@@ -292,7 +292,7 @@ static enum status drop_orphans(struct node *node, struct arena *arena, struct s
             {"freshness", "\"table\""}, {"without_model", "name"}, {"outbox", "kind = 'lake' AND target"}};
         for (size_t k = 0; k < sizeof kept / sizeof kept[0]; k++) {
             buf_printf(&sql, "DELETE FROM warehouse.cupel.%s WHERE %s = ", kept[k][0], kept[k][1]);
-            put_sql_text(&sql, full);
+            sql_quote_text(&sql, full);
             buf_text(&sql, ";\n");
         }
     }

@@ -162,9 +162,9 @@ static const struct kpi_column *column_named(const struct kpi_column *columns, s
 /* ---- one table ---- */
 
 static void put_table_name(struct buf *sql, const char *team, struct str table) {
-    put_sql_name(sql, str_of(team));
+    sql_quote_name(sql, str_of(team));
     buf_char(sql, '.');
-    put_sql_name(sql, table);
+    sql_quote_name(sql, table);
 }
 
 /* The last days of data, not of the calendar: a demo of last year has numbers too. */
@@ -173,9 +173,9 @@ static void by_day_sql(struct buf *sql, const char *team, struct str table, cons
     for (size_t i = 0; i < n; i++) {
         if (!is_number(columns[i].type) || is_identity(columns[i].name)) continue;
         buf_text(sql, is_rate(columns[i].name) ? ", round(avg(" : ", sum(");
-        put_sql_name(sql, columns[i].name);
+        sql_quote_name(sql, columns[i].name);
         buf_text(sql, is_rate(columns[i].name) ? "), 4) AS " : ") AS ");
-        put_sql_name(sql, columns[i].name);
+        sql_quote_name(sql, columns[i].name);
     }
     buf_text(sql, " FROM ");
     put_table_name(sql, team, table);
@@ -211,7 +211,7 @@ static enum status put_table(struct node *node, struct arena *arena, struct json
     const char *full = arena_printf(arena, "%s." STR_FMT, team, STR_ARG(name));
     BUF_SCOPE(fresh);
     buf_text(&fresh, "SELECT * FROM cupel.freshness WHERE \"table\" = ");
-    put_sql_text(&fresh, str_of(full));
+    sql_quote_text(&fresh, str_of(full));
     status = put_query(node, w, "freshness", &fresh, err);
     if (status == OK && day) {
         by_day_sql(&sql, team, name, columns, n, days);
@@ -225,7 +225,7 @@ static enum status put_table(struct node *node, struct arena *arena, struct json
     }
     BUF_SCOPE(run);
     buf_text(&run, "SELECT run_id, status, started_at, duration_ms, error FROM cupel.runs WHERE model = ");
-    put_sql_text(&run, str_of(full));
+    sql_quote_text(&run, str_of(full));
     buf_text(&run, " ORDER BY started_at DESC, version DESC LIMIT 1");
     if (status == OK) status = put_query(node, w, "last_run", &run, err);
     json_end_object(w);

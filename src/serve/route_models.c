@@ -107,7 +107,7 @@ static void put_inputs(struct json_writer *w, const struct flow_model *model) {
 static enum status syntax_tree(struct node *node, const char *sql, struct buf *out, struct str *tree, struct err *err) {
     BUF_SCOPE(text);
     buf_text(&text, "SELECT json_serialize_sql(");
-    put_sql_text(&text, str_of(sql));
+    sql_quote_text(&text, str_of(sql));
     buf_text(&text, ") AS tree");
     enum status status = node_rows(node, buf_cstr(&text), out, err);
     if (status == OK && !json_raw_at(str_trim(buf_view(out)), STR("0.tree"), tree)) status = err_set(err, E_INTERNAL, "no syntax tree");
@@ -303,7 +303,7 @@ static enum status put_rows(struct node *node, struct json_writer *w, const char
     BUF_SCOPE(text);
     BUF_SCOPE(rows);
     buf_text(&text, sql);
-    put_sql_text(&text, str_of(model));
+    sql_quote_text(&text, str_of(model));
     buf_text(&text, end);
     enum status status = node_rows(node, buf_cstr(&text), &rows, err);
     if (status != OK) return status;
@@ -346,7 +346,7 @@ static enum status write_model(struct node *node, struct schedule *schedule, str
     BUF_SCOPE(sql);
     struct str text;
     buf_text(&sql, "SELECT sql FROM cupel.runs WHERE sql <> '' AND model = ");
-    put_sql_text(&sql, str_of(model->full));
+    sql_quote_text(&sql, str_of(model->full));
     buf_text(&sql, " ORDER BY started_at DESC, version DESC LIMIT 1");
     status = node_rows(node, buf_cstr(&sql), &compiled, err);
     if (status != OK) return status;

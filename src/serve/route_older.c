@@ -52,7 +52,7 @@ static void write_sql(const struct older *older, struct buf *sql) {
         "SELECT _event_id, _stream, _partition, _offset, strftime(_received_at AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%gZ') AS _received_at, _source, _key, "
         "_headers, "
         "_content_type, payload, CASE WHEN payload IS NULL THEN base64(_body) END AS _body, _valid_json FROM bronze.");
-    put_sql_name(sql, str_of(older->stream));
+    sql_quote_name(sql, str_of(older->stream));
     buf_printf(sql, " WHERE _partition = %u AND _offset >= %llu ORDER BY _offset LIMIT %u", older->partition, (unsigned long long)older->offset, older->limit);
 }
 

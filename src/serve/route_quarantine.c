@@ -106,7 +106,7 @@ static enum status show_quarantine(struct node *node, struct http_request *r, st
     if (status == OK) status = query_number(r, "limit", 100, 1, 10000, &limit, err);
     if (status != OK) return status;
     buf_text(&sql, "SELECT * FROM quarantine.");
-    put_sql_name(&sql, str_of(name));
+    sql_quote_name(&sql, str_of(name));
     buf_printf(&sql, " ORDER BY _quarantined_at DESC, _event_id DESC LIMIT %lld", (long long)limit);
     status = node_rows(node, buf_cstr(&sql), &rows, err);
     if (status == E_INVALID) status = no_rows(node, r, name, &rows, err);

@@ -160,8 +160,8 @@ static void openapi_has_every_route(void **state) {
 
 static void names_are_quoted_for_sql(void **state) {
     BUF_SCOPE(out);
-    put_sql_text(&out, STR("it's"));
-    put_sql_name(&out, STR("a\"b"));
+    sql_quote_text(&out, STR("it's"));
+    sql_quote_name(&out, STR("a\"b"));
     assert_string_equal(buf_cstr(&out), "'it''s'\"a\"\"b\"");
 }
 
